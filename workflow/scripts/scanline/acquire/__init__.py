@@ -1,0 +1,1 @@
+"""Stage 1, acquire: raw files into data/, and the manifest that names each of them."""

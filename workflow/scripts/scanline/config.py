@@ -1,0 +1,237 @@
+"""The whole configuration: config/config.yaml, a preset laid over it, and one file a study, all checked."""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field
+
+from scanline.acquire.options import AcquireOptions
+from scanline.core.errors import InputError
+from scanline.core.options import Options, check_options
+from scanline.curate.options import CurateOptions
+from scanline.evaluate.options import EvaluateOptions
+from scanline.figures.options import FigureOptions
+from scanline.prepare.options import PixelOptions
+from scanline.split.options import SplitOptions
+from scanline.train.options import ClassifyTask, ModelOptions, TrainingOptions
+
+NAME = r"^[a-z][a-z0-9_]*$"
+
+
+class Source(Options):
+    """One source of raw files."""
+
+    title: str = Field(description="Name of the data set, as its authors call it.")
+    license: str = Field(description="Licence of the data; it travels to the report.")
+    citation: str = Field(description="What to cite when this data is used.")
+    url: str = Field(description="Where the data is published.")
+    acquire: AcquireOptions = Field(description="Where the raw files come from.")
+    curate: CurateOptions = Field(description="How they become tables.")
+
+
+class Run(Options):
+    """Models to train: every combination of the names below."""
+
+    split: str = Field(description="An entry of `splits`.")
+    tasks: tuple[str, ...] = Field(min_length=1, description="Entries of `tasks`.")
+    models: tuple[str, ...] = Field(min_length=1, description="Entries of `models`.")
+    seeds: tuple[int, ...] = Field(min_length=1, description="Training seeds, one model each.")
+
+
+class Yardstick(Options):
+    """Figures that others reported for the same question, printed beside ours."""
+
+    name: str = Field(description="Whose figures, and how they were obtained.")
+    split: str = Field(description="The entry of `splits` that is most like theirs.")
+    task: str = Field(description="The entry of `tasks` that they answer.")
+    metrics: dict[str, float] = Field(description="Metric name as in metrics.json to their value.")
+
+
+class Study(Options):
+    """What is studied; how much is a preset's matter, where is a profile's."""
+
+    title: str = Field(description="Title of the report.")
+    description: str = Field(description="What the study asks, in a sentence or two.")
+    sources: dict[str, Source] = Field(min_length=1, description="Sources by name.")
+    labels: tuple[str, ...] = Field(min_length=1, description="The study's classes.")
+    splits: dict[str, SplitOptions] = Field(min_length=1, description="Splits by name.")
+    tasks: dict[str, ClassifyTask] = Field(min_length=1, description="Tasks by name.")
+    models: dict[str, ModelOptions] = Field(min_length=1, description="Networks by name.")
+    runs: tuple[Run, ...] = Field(min_length=1, description="Which models are trained on which split and task.")
+    yardsticks: tuple[Yardstick, ...] = Field(default=(), description="Reported figures of others.")
+    pixels: PixelOptions = Field(description="The pixel cache.")
+    training: TrainingOptions = Field(default=TrainingOptions(), description="How much and how to train.")
+    evaluate: EvaluateOptions = Field(default=EvaluateOptions(), description="Scoring.")
+    figures: FigureOptions = Field(default=FigureOptions(), description="Looks of the figures.")
+
+
+class Config(Options):
+    """The configuration of one call of the workflow."""
+
+    studies: dict[str, Study] = Field(min_length=1, description="Studies to run, by name.")
+    results: str = Field(description="Folder for everything made.")
+    model_store: str = Field(description="Folder of the model store, shared by all presets.")
+    patient_salt: str = Field(description="Salt of the patient pseudonyms in reports and CSV files.")
+
+
+class ConfigFile(Options):
+    """config/config.yaml: which studies to run and where results lie; `--config key=value` overrides a key."""
+
+    studies: tuple[str, ...] = Field(min_length=1, description="Studies to run: names of files in config/studies/.")
+    preset: str | None = Field(default=None, description="A file of config/presets/ laid over the studies.")
+    results: str = Field(
+        default="results", description="Folder for everything made; a preset adds a folder of its name."
+    )
+    model_store: str = Field(default="results/model_store", description="Folder of the model store.")
+    patient_salt: str = Field(
+        default="scanline", description="Salt of the patient pseudonyms in reports and CSV files; keep yours private."
+    )
+
+
+class Preset(Options):
+    """config/presets/<name>.yaml: values laid over the study files."""
+
+    all_studies: dict[str, Any] = Field(default_factory=dict, description="Laid over every study.")
+    studies: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Laid over one study, after that.")
+
+
+def load_config(values: Mapping[str, Any], project: Path) -> Config:
+    """Check the configuration that Snakemake read, and the study and preset files that it names.
+
+    Args:
+        values: The content of config/config.yaml with `--config` overrides.
+        project: The folder that holds config/.
+
+    Raises:
+        InputError: One line for the first thing that is wrong: file, key, found, expected, next step.
+    """
+    config_path = project / "config/config.yaml"
+    file = check_options(ConfigFile, dict(values), config_path.relative_to(project))
+    preset = Preset()
+    if file.preset is not None:
+        preset_path = _named_file(project, "presets", file.preset, "preset")
+        preset = check_options(Preset, read_yaml(preset_path), preset_path.relative_to(project))
+    studies = {}
+    for name in file.studies:
+        path = _named_file(project, "studies", name, "studies")
+        values_of_study = overlay(read_yaml(path), preset.all_studies)
+        values_of_study = overlay(values_of_study, preset.studies.get(name, {}))
+        where = path.relative_to(project)
+        if file.preset is not None:
+            where = Path(f"{where} (under preset {file.preset})")
+        study = check_options(Study, values_of_study, where)
+        check_names(study, where)
+        studies[name] = study
+    results = file.results if file.preset is None else f"{file.results}/{file.preset}"
+    return Config(
+        studies=studies, results=results, model_store=file.model_store, patient_salt=file.patient_salt
+    )
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file.
+
+    Raises:
+        InputError: If it is no YAML.
+    """
+    try:
+        return yaml.safe_load(path.read_text("utf-8"))
+    except yaml.YAMLError as error:
+        raise InputError(path, found=str(error), expected="YAML", next_step="Mend the file.") from error
+
+
+def overlay(base: Any, top: Any) -> Any:
+    """Lay `top` over `base`: maps merge key by key, anything else is replaced.
+
+    A map whose `method` or `protocol` differs from the one below replaces it whole, as its keys are others.
+    """
+    if not isinstance(base, dict) or not isinstance(top, dict):
+        return top
+    for tag in ("method", "protocol"):
+        if tag in top and base.get(tag) != top[tag]:
+            return top
+    return {**base, **{key: overlay(base[key], value) if key in base else value for key, value in top.items()}}
+
+
+def _named_file(project: Path, folder: str, name: str, key: str) -> Path:
+    path = project / "config" / folder / f"{name}.yaml"
+    if not path.is_file():
+        known = sorted(file.stem for file in path.parent.glob("*.yaml"))
+        raise InputError(
+            f"config/config.yaml: {key}",
+            found=repr(name),
+            expected=f"one of {', '.join(known)}",
+            next_step=f"Write {path.relative_to(project)} or name another.",
+        )
+    return path
+
+
+def check_names(study: Study, where: Path) -> None:
+    """Check that every name used in a study is defined in it, and spelled as paths need it.
+
+    Raises:
+        InputError: For the first name that is not.
+    """
+    import re
+
+    def known(key: str, name: str, names: object) -> None:
+        defined = sorted(str(item) for item in names)  # type: ignore[attr-defined]
+        if name not in defined:
+            close = difflib.get_close_matches(name, defined, n=1)
+            raise InputError(
+                f"{where}: {key}",
+                found=repr(name),
+                expected=f"one of {', '.join(defined)}",
+                next_step=f"Did you mean {close[0]!r}?" if close else "Define it or name another.",
+            )
+
+    for section in ("sources", "splits", "tasks", "models"):
+        for name in getattr(study, section):
+            if not re.match(NAME, name):
+                raise InputError(
+                    f"{where}: {section}",
+                    found=repr(name),
+                    expected="lower-case letters, digits and underscores, a letter first",
+                    next_step="Rename the entry: it becomes a folder.",
+                )
+    for name, split in study.splits.items():
+        if name.startswith("naive_image") != (split.protocol == "naive_image"):
+            raise InputError(
+                f"{where}: splits.{name}",
+                found=f"protocol {split.protocol}",
+                expected="names that begin with naive_image for the naive_image protocol, and for no other",
+                next_step="Rename the split: a path must show that its split leaks.",
+            )
+        for label in getattr(split, "balance", ()):
+            known(f"splits.{name}.balance", label, study.labels)
+    for name, source in study.sources.items():
+        for label in (*source.curate.annotated_classes, *source.curate.classes.values()):
+            known(f"sources.{name}.curate", label, study.labels)
+        if source.curate.mask_class is not None:
+            known(f"sources.{name}.curate.mask_class", source.curate.mask_class, study.labels)
+    annotated = {
+        label
+        for source in study.sources.values()
+        for label in (*source.curate.annotated_classes, source.curate.mask_class)
+    }
+    for name, task in study.tasks.items():
+        known(f"tasks.{name}.target", task.target, study.labels)
+        if task.target not in annotated:
+            raise InputError(
+                f"{where}: tasks.{name}.target",
+                found=repr(task.target),
+                expected="a class that some source's annotators looked for",
+                next_step="Add it to a source's annotated_classes, or choose another target.",
+            )
+    for index, run in enumerate(study.runs):
+        known(f"runs.{index}.split", run.split, study.splits)
+        for task_name in run.tasks:
+            known(f"runs.{index}.tasks", task_name, study.tasks)
+        for model in run.models:
+            known(f"runs.{index}.models", model, study.models)
+    for index, yardstick in enumerate(study.yardsticks):
+        known(f"yardsticks.{index}.split", yardstick.split, study.splits)
+        known(f"yardsticks.{index}.task", yardstick.task, study.tasks)

@@ -1,0 +1,1 @@
+"""Small modules that every stage shares: tables, files, images, options, errors."""

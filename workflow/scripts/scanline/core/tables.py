@@ -1,0 +1,170 @@
+"""The tables that stages hand to each other: their schemas, validated on write and on read.
+
+Keys are strings; coordinates are continuous pixels with the origin at the top left corner of the pixel grid;
+unknown is null and never false.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from pandera.errors import SchemaError
+from pandera.pandas import Check, Column, DataFrameSchema
+
+from scanline.core.errors import InputError
+from scanline.core.files import written_aside
+
+SUBSETS = ("train", "val", "test", "external")
+ACTIONS = ("refused", "repaired", "noted")
+
+
+def _text(*, nullable: bool = False, unique: bool = False) -> Column:
+    return Column("str", nullable=nullable, unique=unique, coerce=True)
+
+
+def _whole(*, nullable: bool = False, minimum: int | None = 0) -> Column:
+    checks = None if minimum is None else Check.ge(minimum)
+    return Column("Int64" if nullable else "int64", checks, nullable=nullable, coerce=True)
+
+
+def _length(*, positive: bool = False) -> Column:
+    return Column("float64", Check.gt(0) if positive else None, coerce=True)
+
+
+FILES = DataFrameSchema(
+    {"path": _text(unique=True), "bytes": _whole(), "sha256": _text()}, strict=True, ordered=True, name="files"
+)
+
+IMAGES = DataFrameSchema(
+    {
+        "image_id": _text(unique=True),
+        "source": _text(),
+        "path": _text(unique=True),
+        "patient_id": _text(nullable=True),
+        "volume_id": _text(nullable=True),
+        "slice_index": _whole(nullable=True),
+        "width": _whole(minimum=1),
+        "height": _whole(minimum=1),
+        "modality": _text(nullable=True),
+        "sha256": _text(),
+        "phash": _text(nullable=True),
+        "mask_path": _text(nullable=True),
+        "age_years": Column("float64", Check.ge(0), nullable=True, coerce=True, required=False),
+        "sex": Column("str", Check.isin(["female", "male"]), nullable=True, coerce=True, required=False),
+    },
+    name="images",
+)
+
+BOXES = DataFrameSchema(
+    {
+        "image_id": _text(),
+        "label": _text(),
+        "x": _length(),
+        "y": _length(),
+        "width": _length(positive=True),
+        "height": _length(positive=True),
+    },
+    strict=True,
+    ordered=True,
+    name="boxes",
+)
+
+REJECTS = DataFrameSchema(
+    {
+        "source": _text(),
+        "path": _text(),
+        "row": _whole(nullable=True),
+        "stage": _text(),
+        "action": Column("str", Check.isin(ACTIONS), coerce=True),
+        "reason": _text(),
+        "detail": _text(),
+    },
+    strict=True,
+    ordered=True,
+    name="rejects",
+)
+
+GROUPS = DataFrameSchema(
+    {"image_id": _text(unique=True), "group_id": _text()}, strict=True, ordered=True, name="groups"
+)
+
+SPLIT = DataFrameSchema(
+    {
+        "image_id": _text(unique=True),
+        "group_id": _text(),
+        "subset": Column("str", Check.isin(SUBSETS), coerce=True),
+        "dropped_by": _text(nullable=True),
+        "reason": _text(nullable=True),
+    },
+    strict=True,
+    ordered=True,
+    name="split",
+)
+
+
+def labels_schema(classes: Sequence[str]) -> DataFrameSchema:
+    """Schema of a labels table: one nullable boolean a class, null where nobody looked."""
+    columns = {name: Column("boolean", nullable=True, coerce=True) for name in classes}
+    return DataFrameSchema(
+        {"image_id": _text(unique=True), **columns}, strict=True, ordered=True, name="labels"
+    )
+
+
+def make_table(rows: Sequence[dict[str, object]], schema: DataFrameSchema) -> pd.DataFrame:
+    """Build a validated table from rows; columns that no row names are left out unless the schema requires them."""
+    required = [name for name, column in schema.columns.items() if column.required]
+    named = list(dict.fromkeys([*required, *(key for row in rows for key in row)]))
+    return validate(pd.DataFrame(rows, columns=named), schema, f"{schema.name} table")
+
+
+def validate(table: pd.DataFrame, schema: DataFrameSchema, where: str | Path) -> pd.DataFrame:
+    """Check a table against its schema and coerce its types.
+
+    Raises:
+        InputError: With the table's place, the column, and the first values that do not fit.
+    """
+    try:
+        return schema.validate(table)
+    except SchemaError as error:
+        cases = error.failure_cases
+        found = (
+            ", ".join(repr(value) for value in cases["failure_case"].head(3))
+            if isinstance(cases, pd.DataFrame) and "failure_case" in cases
+            else str(cases)
+        )
+        column = getattr(error.schema, "name", None) or schema.name
+        raise InputError(
+            f"{where}: column {column}",
+            found=found,
+            expected=str(error.check),
+            next_step="This table was changed by hand or made by another version: delete it and run again.",
+        ) from error
+
+
+def write_table(table: pd.DataFrame, path: Path, schema: DataFrameSchema | None = None) -> None:
+    """Validate a table (where it has a schema) and write it as Parquet, or as CSV where the suffix says so."""
+    if schema is not None:
+        table = validate(table, schema, path)
+    with written_aside(path) as aside:
+        if path.suffix == ".csv":
+            table.to_csv(aside, index=False)
+        else:
+            table.to_parquet(aside, index=False)
+
+
+def read_table(path: Path, schema: DataFrameSchema | None = None) -> pd.DataFrame:
+    """Read a Parquet table and validate it.
+
+    Raises:
+        InputError: If the file is missing, no Parquet, or does not fit its schema.
+    """
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            path,
+            found=str(error),
+            expected="a Parquet table",
+            next_step=f"Delete it and make it again: snakemake {path}",
+        ) from error
+    return table if schema is None else validate(table, schema, path)

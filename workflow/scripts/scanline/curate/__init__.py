@@ -1,0 +1,1 @@
+"""Stage 2, curate: raw files to the images, boxes, labels and rejects tables."""

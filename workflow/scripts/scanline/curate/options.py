@@ -1,0 +1,36 @@
+"""How the raw files of a source become tables."""
+
+from typing import Any
+
+from pydantic import Field
+
+from scanline.core.options import Options
+
+
+class PatientTable(Options):
+    """A spreadsheet or CSV with one row a patient."""
+
+    path: str = Field(description="File relative to the source's folder; .xlsx or .csv. Absent is fine: no columns.")
+    patient_column: str = Field(description="Its column that holds the patient's number or id.")
+    columns: dict[str, str] = Field(
+        description="Metadata name (age_years, sex, or a name of your own) to the table's column."
+    )
+    values: dict[str, dict[str, str]] = Field(
+        default_factory=dict, description="Metadata name to a translation of the table's values, e.g. sex: {M: male}."
+    )
+
+
+class CurateOptions(Options):
+    """One source's layout and what its annotators looked for."""
+
+    adapter: str = Field(description="A module of scanline/curate/adapters/: the raw layout.")
+    layout: dict[str, Any] = Field(description="The adapter's own options; see the adapter's Options.")
+    classes: dict[str, str] = Field(
+        description="Class names as the source spells them to the study's classes. A name that is missing here is an error."
+    )
+    annotated_classes: tuple[str, ...] = Field(
+        description="Study classes that this source's annotators looked for; all others are unknown on its images."
+    )
+    mask_class: str | None = Field(default=None, description="Study class that the masks outline; null without masks.")
+    modality: str | None = Field(default=None, description="CT, MR, DX ...: DICOM's term, written to the images table.")
+    patient_table: PatientTable | None = Field(default=None, description="Metadata joined by patient.")

@@ -1,0 +1,1 @@
+"""Stage 8, figures: pictures from tables and metrics only."""

@@ -1,0 +1,1 @@
+"""Stage 4, prepare: what a task trains on, the decoded pixel cache first."""

@@ -1,0 +1,1 @@
+"""Stage 5, train: the engines, the model families and the model store."""
