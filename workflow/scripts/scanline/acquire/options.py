@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
-from scanline.core.options import Options
+from scanline.core.options import Options, read_options
 
 
 class LocalSource(Options):
@@ -12,7 +12,9 @@ class LocalSource(Options):
 
     method: Literal["local"] = Field(description="Files on this machine.")
     path: str = Field(description="Folder of the raw files, or a link to it, relative to the project.")
-    how_to_get: str = Field(description="One line that says how to get the data, shown where `path` is missing.")
+    how_to_get: str = Field(
+        description="One line that says how to get the data, shown where `path` is missing."
+    )
 
 
 class PhantomSource(Options):
@@ -35,3 +37,22 @@ class PhantomSource(Options):
 
 
 AcquireOptions = Annotated[LocalSource | PhantomSource, Field(discriminator="method")]
+
+
+class _Method(Options):
+    """The key that tells which model the other keys belong to."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    method: Literal["local", "phantom"] = Field(description="How the raw files are had.")
+
+
+def read_acquire_options(text: str) -> LocalSource | PhantomSource:
+    """Parse the JSON of a source's `acquire` key into the model of its method.
+
+    Raises:
+        InputError: If the text is no JSON, the method is unknown, or the rest does not fit it.
+    """
+    if read_options(_Method, text).method == "local":
+        return read_options(LocalSource, text)
+    return read_options(PhantomSource, text)

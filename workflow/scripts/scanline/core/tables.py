@@ -32,7 +32,10 @@ def _length(*, positive: bool = False) -> Column:
 
 
 FILES = DataFrameSchema(
-    {"path": _text(unique=True), "bytes": _whole(), "sha256": _text()}, strict=True, ordered=True, name="files"
+    {"path": _text(unique=True), "bytes": _whole(), "sha256": _text()},
+    strict=True,
+    ordered=True,
+    name="files",
 )
 
 IMAGES = DataFrameSchema(

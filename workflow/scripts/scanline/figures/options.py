@@ -10,5 +10,22 @@ class FigureOptions(Options):
 
     resolution_dpi: int = Field(default=150, ge=50, le=600, description="Resolution of the PNG files.")
     examples_per_outcome: int = Field(
-        default=4, ge=1, le=12, description="Example slices shown for each of true / false positive / negative."
+        default=4,
+        ge=1,
+        le=12,
+        description="Example slices shown for each of true / false positive / negative.",
     )
+
+
+class ClassifierFigureOptions(FigureOptions):
+    """What the figures of one trained classifier need beside its files."""
+
+    title: str = Field(description="A line that names the run, printed above each figure.")
+    phantom: bool = Field(description="Mark the figures as drawn from a phantom.")
+
+
+class StudyFigureOptions(FigureOptions):
+    """What the figures of a study need beside its files."""
+
+    splits: tuple[str, ...] = Field(min_length=1, description="Names of the splits, in the receipts' order.")
+    phantom: bool = Field(description="Mark the figures as drawn from a phantom.")

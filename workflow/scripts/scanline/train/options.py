@@ -13,7 +13,10 @@ class Augmentation(Options):
 
     horizontal_flip: bool = Field(default=False, description="Mirror left and right, half of the time.")
     crop_min_scale: float = Field(
-        default=1.0, gt=0, le=1, description="Random crop of at least this share of the area, resized back; 1 = none."
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Random crop of at least this share of the area, resized back; 1 = none.",
     )
 
 
@@ -50,7 +53,9 @@ class TrainingOptions(Options):
 
     epochs: int = Field(default=40, ge=1, description="Epochs at most.")
     patience_epochs: int = Field(
-        default=8, ge=1, description="Stop after this many epochs without a lower val loss; the best epoch is kept."
+        default=8,
+        ge=1,
+        description="Stop after this many epochs without a lower val loss; the best epoch is kept.",
     )
     batch_size: int = Field(default=32, ge=1, description="Images a step.")
     learning_rate: float = Field(default=3e-4, gt=0, description="Peak learning rate of AdamW.")
@@ -60,4 +65,6 @@ class TrainingOptions(Options):
         default="auto",
         description="Autocast type. auto: bfloat16 where the device computes with it natively, else float32.",
     )
-    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="cuda without a GPU fails at once.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="cuda without a GPU fails at once."
+    )

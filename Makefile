@@ -1,0 +1,72 @@
+# make demo: the whole workflow on phantom heads.  make help: everything else.
+# Needs Python >= 3.11 (PYTHON=python3.12 to choose one) and make, nothing more.
+
+PYTHON ?= python3
+CORES ?= 2
+DATA ?=
+PRESET ?=
+# pip options for PyTorch alone, for example on a machine without a GPU:
+# TORCH_OPTIONS="--index-url https://download.pytorch.org/whl/cpu"
+TORCH_OPTIONS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
+INSTALLED := $(VENV)/.installed
+TEST_INSTALLED := $(VENV)/.test-installed
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-unit lint phe-sich lock docs prune-store benchmark
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
+
+demo: $(INSTALLED) ## Run the whole workflow on phantom data in two minutes
+	$(SNAKEMAKE) --config preset=demo
+	@echo "The report: $(CURDIR)/results/demo/report.html"
+
+phe-sich: $(INSTALLED) ## Run the real study: make phe-sich DATA=<folder> [PRESET=cpu_quick]
+	@$(BIN)/python workflow/scripts/link_data.py --study phe_sich --data "$(DATA)"
+	$(SNAKEMAKE) phe_sich $(if $(PRESET),--config preset=$(PRESET))
+
+test: $(TEST_INSTALLED) lint ## Lint, and run every test
+	$(BIN)/python -m pytest
+
+test-unit: $(TEST_INSTALLED) ## Run the unit tests alone
+	$(BIN)/python -m pytest tests/unit
+
+lint: $(TEST_INSTALLED) ## Check format, style, types and the workflow
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+
+docs: $(INSTALLED) ## Write config/schema.json and config/README.md anew
+	$(BIN)/python workflow/scripts/write_config_docs.py
+
+benchmark: $(INSTALLED) ## Measure training throughput against two other loops
+	$(BIN)/python benchmarks/training_throughput.py
+
+prune-store: $(INSTALLED) ## List the models that no current target needs; CONFIRM=yes removes them
+	$(BIN)/python workflow/scripts/prune_store.py --store results/model_store --results results $(if $(filter yes,$(CONFIRM)),--remove)
+
+lock: ## Resolve the requirements anew (needs uv on the PATH)
+	cd requirements && for name in run test; do uv pip compile --config-file uv.toml --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-package torch --no-header --quiet --upgrade $$name.in --output-file $$name.lock; done
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else \
+	  f"Python: found {v.major}.{v.minor}; expected 3.11 or later. Run: make PYTHON=<path to a newer python3> ...")'
+	$(PYTHON) -m venv $(VENV)
+
+# torch first and alone, then the hashed lock, which leaves it out.
+$(INSTALLED): requirements/torch.txt requirements/run.lock | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH_OPTIONS) --requirement requirements/torch.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement requirements/run.lock
+	@touch $@
+
+$(TEST_INSTALLED): requirements/test.lock $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement requirements/test.lock
+	@touch $@

@@ -1,0 +1,118 @@
+"""The threshold: the best one, in the middle of its gap, from val alone."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scanline.core.errors import InputError
+from scanline.evaluate.operating_point import best_threshold, digest_of_scores, fit_operating_point
+from sklearn import metrics as sk
+
+
+def ids(count):
+    return [f"image{index}" for index in range(count)]
+
+
+def criterion(rule, truth, predicted):
+    if rule == "f1":
+        return sk.f1_score(truth, predicted)
+    return sk.recall_score(truth, predicted) + sk.recall_score(truth, predicted, pos_label=False) - 1
+
+
+@pytest.mark.parametrize("rule", ["f1", "youden"])
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_no_threshold_is_better_and_no_lower_one_as_good(rule, data):
+    size = data.draw(st.integers(2, 15))
+    scores = st.one_of(st.sampled_from([0.0, 0.3, 0.5, 1.0]), st.floats(0, 1))
+    truth = np.array(data.draw(st.lists(st.booleans(), min_size=size, max_size=size)))
+    probability = np.array(data.draw(st.lists(scores, min_size=size, max_size=size)))
+    truth[:2] = [True, False]
+    threshold, value = best_threshold(rule, truth, probability)
+    assert 0 <= threshold <= 1
+    predicted = probability >= threshold
+    assert value == pytest.approx(criterion(rule, truth, predicted), abs=1e-12)
+    for other in np.unique(probability):
+        rival = criterion(rule, truth, probability >= other)
+        assert rival <= value + 1e-12
+        if (probability >= other).sum() > predicted.sum():
+            assert rival < value + 1e-15
+
+
+def test_the_threshold_lies_in_the_middle_of_its_gap():
+    truth = np.array([False, False, True, True])
+    for rule in ("f1", "youden"):
+        assert best_threshold(rule, truth, np.array([0.1, 0.3, 0.7, 0.9])) == (pytest.approx(0.5), 1)
+
+
+def test_equally_good_gaps_give_the_lowest():
+    truth = np.array([False, False, True, False, True, False])
+    probability = np.array([0.1, 0.2, 0.3, 0.6, 0.9, 0.05])
+    threshold, value = best_threshold("f1", truth, probability)
+    assert (threshold, value) == (pytest.approx(0.25), pytest.approx(0.8))
+    tied = np.array(
+        [True, False, True, False, False, True]
+    )  # Youden 1/3 after the first, and after the third
+    threshold, _ = best_threshold("youden", tied, np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.1]))
+    assert threshold == pytest.approx(0.65)
+
+
+def test_neighbouring_floats_keep_the_threshold_above_the_lower_one():
+    lower = 0.3
+    upper = np.nextafter(lower, 1)
+    threshold, value = best_threshold("f1", np.array([False, True]), np.array([lower, upper]))
+    assert lower < threshold <= upper
+    assert value == 1
+
+
+def test_all_scores_equal_predicts_all_positive():
+    for score in (0.0, 0.5, 1.0):
+        threshold, _ = best_threshold("f1", np.array([True, False]), np.array([score, score]))
+        assert score >= threshold
+
+
+@pytest.mark.parametrize("truth", [[True, True], [False, False], []])
+@pytest.mark.parametrize("rule", ["f1", "youden"])
+def test_val_without_both_classes_is_refused_in_one_line(rule, truth):
+    truth = np.array(truth, dtype=bool)
+    with pytest.raises(InputError) as caught:
+        fit_operating_point(rule, ids(len(truth)), truth, np.full(len(truth), 0.5), where="scores.parquet")
+    message = str(caught.value)
+    assert "scores.parquet: subset val" in message
+    assert f"{truth.sum()} positive and {(~truth).sum()} negative" in message
+    assert "operating_point: fixed" in message
+    assert "\n" not in message
+
+
+def test_the_fixed_rule_looks_at_nothing():
+    point = fit_operating_point("fixed", [], np.zeros(0, bool), np.zeros(0), where="scores")
+    assert point.threshold == 0.5
+    assert point.subset is None
+    assert point.scores_sha256 is None
+    assert point.predict(np.array([0.5, 0.49])).tolist() == [True, False]
+
+
+def test_the_file_records_what_it_was_fitted_on():
+    truth, probability = np.array([True, False, True]), np.array([0.9, 0.2, 0.4])
+    point = fit_operating_point("f1", ids(3), truth, probability, where="scores")
+    values = json.loads(json.dumps(point.as_json()))
+    assert values == {
+        "rule": "f1",
+        "threshold": pytest.approx(0.3),
+        "criterion": 1.0,
+        "subset": "val",
+        "images": 3,
+        "positives": 2,
+        "scores_sha256": digest_of_scores(ids(3), truth, probability),
+    }
+
+
+def test_the_digest_sees_every_value_and_no_order():
+    truth, probability = np.array([True, False]), np.array([0.9, 0.2])
+    digest = digest_of_scores(["a", "b"], truth, probability)
+    assert digest == digest_of_scores(["b", "a"], truth[::-1], probability[::-1])
+    assert digest != digest_of_scores(["a", "c"], truth, probability)
+    assert digest != digest_of_scores(["a", "b"], ~truth, probability)
+    assert digest != digest_of_scores(["a", "b"], truth, np.array([np.nextafter(0.9, 1), 0.2]))

@@ -1,0 +1,378 @@
+"""Every function that the rules need: the checked configuration, paths, options, digests, lists of targets."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+PROJECT = Path(workflow.current_basedir).parent.parent
+SCRIPTS = PROJECT / "workflow/scripts"
+sys.path.insert(0, str(SCRIPTS))
+
+from scanline.config import load_config
+from scanline.core.code_digest import code_digest as digest_of_code
+from scanline.core.errors import InputError
+
+NAME = "[a-z][a-z0-9_]*"
+NAIVE = r"naive_image[a-z0-9_]*"
+GROUPED = r"(?!naive_image)[a-z][a-z0-9_]*"
+RUN_FILES = "{split}/{task}/{model}/seed{seed}"
+TRAINING_THREADS = 8  # fewer where the machine, or --cores, has fewer
+
+
+def checked_config():
+    """The typed configuration, or one line that says what is wrong with it."""
+    try:
+        return load_config(config, PROJECT)
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
+
+
+CONFIG = checked_config()
+
+
+def one_of(names):
+    """A wildcard constraint: any of these names."""
+    return "|".join(re.escape(name) for name in names)
+
+
+# --- params ---------------------------------------------------------------------------------------------------------
+
+
+def code_digest(rule, *modules):
+    """Digest of what the script of `rule` does; `modules` are the registry entries that it picks by name."""
+    try:
+        return digest_of_code(SCRIPTS, rule, PROJECT / ENVIRONMENT_OF[rule], modules)
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
+
+
+ENVIRONMENT_OF = {
+    "curate_source": "envs/curate.yaml",
+    "merge_sources": "envs/curate.yaml",
+    "group_images": "envs/split.yaml",
+    "split_grouped": "envs/split.yaml",
+    "split_naive_image": "envs/split.yaml",
+    "verify_split": "envs/split.yaml",
+    "cache_pixels": "envs/curate.yaml",
+    "train_classifier": "envs/train.yaml",
+    "predict_classifier": "envs/train.yaml",
+    "evaluate_classifier": "envs/evaluate.yaml",
+    "compare_splits": "envs/evaluate.yaml",
+    "plot_classifier": "envs/figures.yaml",
+    "plot_study": "envs/figures.yaml",
+    "write_report": "envs/report.yaml",
+    "write_overview": "envs/report.yaml",
+}
+
+
+def as_json(values):
+    """The text of `--options`: models and plain values as JSON with sorted keys."""
+    return json.dumps(
+        values, sort_keys=True, default=lambda model: model.model_dump(mode="json")
+    )
+
+
+def study_of(wildcards):
+    return CONFIG.studies[wildcards.study]
+
+
+def acquire_options(wildcards):
+    return as_json(source_of(wildcards).acquire)
+
+
+def source_of(wildcards):
+    try:
+        return study_of(wildcards).sources[wildcards.source]
+    except KeyError:
+        raise WorkflowError(
+            f"study {wildcards.study} has no source {wildcards.source!r}; it has {', '.join(study_of(wildcards).sources)}"
+        ) from None
+
+
+def curate_options(wildcards):
+    source = source_of(wildcards)
+    return as_json(
+        {
+            "folder": source.acquire.path,
+            "labels": study_of(wildcards).labels,
+            "curate": source.curate,
+        }
+    )
+
+
+def curate_digest(wildcards):
+    return code_digest(
+        "curate_source",
+        f"scanline.curate.adapters.{source_of(wildcards).curate.adapter}",
+    )
+
+
+def merge_options(wildcards):
+    return as_json({"labels": study_of(wildcards).labels})
+
+
+def split_options(wildcards):
+    return as_json(study_of(wildcards).splits[wildcards.split])
+
+
+def pixel_options(wildcards):
+    return as_json(study_of(wildcards).pixels)
+
+
+def train_options(wildcards):
+    study = study_of(wildcards)
+    return as_json(
+        {
+            "task": study.tasks[wildcards.task],
+            "model": study.models[wildcards.model],
+            "training": study.training,
+        }
+    )
+
+
+def predict_options(wildcards):
+    study = study_of(wildcards)
+    return as_json(
+        {"target": study.tasks[wildcards.task].target, "device": study.training.device}
+    )
+
+
+def evaluate_options(wildcards):
+    return as_json(
+        {"evaluate": study_of(wildcards).evaluate, "patient_salt": CONFIG.patient_salt}
+    )
+
+
+def compare_options(wildcards):
+    study = study_of(wildcards)
+    return as_json(
+        {
+            "runs": [run_entry(study, *run) for run in runs_of(wildcards)],
+            "evaluate": study.evaluate,
+        }
+    )
+
+
+def run_entry(study, split, task, model, seed):
+    return {
+        "split": split,
+        "protocol": study.splits[split].protocol,
+        "task": task,
+        "model": model,
+        "seed": seed,
+    }
+
+
+def is_phantom(study):
+    return any(source.acquire.method == "phantom" for source in study.sources.values())
+
+
+def plot_classifier_options(wildcards):
+    study = study_of(wildcards)
+    title = (
+        f"{wildcards.task}, {wildcards.model}, {wildcards.split}, seed {wildcards.seed}"
+    )
+    return as_json(
+        {
+            **study.figures.model_dump(mode="json"),
+            "title": title,
+            "phantom": is_phantom(study),
+            "patient_salt": CONFIG.patient_salt,
+        }
+    )
+
+
+def plot_study_options(wildcards):
+    study = study_of(wildcards)
+    return as_json(
+        {
+            **study.figures.model_dump(mode="json"),
+            "phantom": is_phantom(study),
+            "splits": list(study.splits),
+        }
+    )
+
+
+def report_options(wildcards):
+    study = study_of(wildcards)
+    preset = config.get("preset")
+    command = f"snakemake {wildcards.study}" + (
+        f" --config preset={preset}" if preset else ""
+    )
+    return as_json(
+        {
+            "study": wildcards.study,
+            "title": study.title,
+            "description": study.description,
+            "labels": study.labels,
+            "sources": [
+                {
+                    "title": s.title,
+                    "license": s.license,
+                    "citation": s.citation,
+                    "url": s.url,
+                }
+                for s in study.sources.values()
+            ],
+            "phantom": is_phantom(study),
+            "splits": [
+                {"name": name, "protocol": split.protocol}
+                for name, split in study.splits.items()
+            ],
+            "runs": [run_entry(study, *run) for run in runs_of(wildcards)],
+            "yardsticks": study.yardsticks,
+            "command": command,
+        }
+    )
+
+
+def overview_options(wildcards):
+    return as_json(
+        [
+            {
+                "study": name,
+                "title": study.title,
+                "phantom": is_phantom(study),
+                **run_entry(study, *run),
+            }
+            for name, study in CONFIG.studies.items()
+            for run in runs_in(study)
+        ]
+    )
+
+
+# --- runs and their files -------------------------------------------------------------------------------------------
+
+
+def runs_in(study):
+    """Each (split, task, model, seed) of a study, once, in the order of its file."""
+    return list(
+        dict.fromkeys(
+            (run.split, task, model, seed)
+            for run in study.runs
+            for task in run.tasks
+            for model in run.models
+            for seed in run.seeds
+        )
+    )
+
+
+def runs_of(wildcards):
+    return runs_in(study_of(wildcards))
+
+
+def run_paths(study_name, pattern):
+    """`pattern`, with the fields of RUN_FILES in it, for each run of a study."""
+    return [
+        f"<results>/{study_name}/"
+        + pattern.format(split=split, task=task, model=model, seed=seed)
+        for split, task, model, seed in runs_in(CONFIG.studies[study_name])
+    ]
+
+
+def for_each_run(pattern):
+    """An input function: `pattern` for each run of the job's study."""
+
+    def paths(wildcards):
+        return run_paths(wildcards.study, pattern)
+
+    return paths
+
+
+def for_each_source(pattern):
+    """An input function: `pattern`, with {source} in it, for each source of the job's study."""
+
+    def paths(wildcards):
+        return [
+            f"<results>/{wildcards.study}/" + pattern.format(source=source)
+            for source in study_of(wildcards).sources
+        ]
+
+    return paths
+
+
+def for_each_split(pattern):
+    """An input function: `pattern`, with {split} in it, for each split of the job's study."""
+
+    def paths(wildcards):
+        return [
+            f"<results>/{wildcards.study}/" + pattern.format(split=split)
+            for split in study_of(wildcards).splits
+        ]
+
+    return paths
+
+
+def weights_input(wildcards):
+    """What must be there before training: acquired ImageNet weights, a file of the user's, or nothing."""
+    model = study_of(wildcards).models[wildcards.model]
+    if model.weights == "imagenet":
+        return f"<results>/weights/{model.architecture}.json"
+    return [] if model.weights == "none" else model.weights
+
+
+def weights_argument(wildcards, input):
+    return f"--weights {input.weights}" if input.weights else ""
+
+
+def study_figures(wildcards):
+    return [
+        f"<results>/{wildcards.study}/figures/{figure}.png" for figure in STUDY_FIGURES
+    ]
+
+
+def metrics_of_all_studies():
+    return [
+        path
+        for name in CONFIG.studies
+        for path in run_paths(name, f"metrics/{RUN_FILES}/metrics.json")
+    ]
+
+
+def gpus(wildcards):
+    """GPUs that a training or prediction job asks the cluster for."""
+    return 0 if study_of(wildcards).training.device == "cpu" else 1
+
+
+# --- targets --------------------------------------------------------------------------------------------------------
+
+STUDY_FIGURES = ["flow", "class_balance", "subset_balance", "leakage"]
+RUN_FIGURES = ["loss", "roc", "precision_recall", "confusion", "examples"]
+
+
+def study_reports():
+    return [f"<results>/{name}/report.html" for name in CONFIG.studies]
+
+
+def splits_in(study_name):
+    return [
+        f"<results>/{study_name}/splits/{split}/receipt.json"
+        for split in CONFIG.studies[study_name].splits
+    ]
+
+
+def all_splits():
+    return [path for name in CONFIG.studies for path in splits_in(name)]
+
+
+def figures_in(study_name):
+    return [
+        f"<results>/{study_name}/figures/{figure}.png" for figure in STUDY_FIGURES
+    ] + [
+        path
+        for figure in RUN_FIGURES
+        for path in run_paths(study_name, f"figures/{RUN_FILES}/{figure}.png")
+    ]
+
+
+def all_figures():
+    return [path for name in CONFIG.studies for path in figures_in(name)]
+
+
+def study_targets(study_name):
+    return [
+        f"<results>/{study_name}/report.html",
+        *splits_in(study_name),
+        *figures_in(study_name),
+    ]

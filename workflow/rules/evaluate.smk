@@ -1,0 +1,75 @@
+"""Stage 7, evaluate. In: raw scores. Out: metrics with patient-level intervals, the frozen operating point, curves,
+a table of images, and the price of leakage.
+"""
+
+
+rule evaluate_classifier:
+    input:
+        scores=f"<results>/{{study}}/predictions/{RUN_FILES}/scores.parquet",
+        images="<results>/{study}/curated/images.parquet",
+    output:
+        metrics=report(
+            f"<results>/{{study}}/metrics/{RUN_FILES}/metrics.json",
+            caption="../report/metrics.rst",
+            category="{study}",
+            subcategory="Metrics",
+            labels={
+                "split": "{split}",
+                "task": "{task}",
+                "model": "{model}",
+                "seed": "{seed}",
+                "table": "metrics",
+            },
+        ),
+        operating_point=f"<results>/{{study}}/metrics/{RUN_FILES}/operating_point.json",
+        per_image=f"<results>/{{study}}/metrics/{RUN_FILES}/per_image.parquet",
+        per_image_csv=report(
+            f"<results>/{{study}}/metrics/{RUN_FILES}/per_image.csv",
+            caption="../report/per_image.rst",
+            category="{study}",
+            subcategory="Metrics",
+            labels={
+                "split": "{split}",
+                "task": "{task}",
+                "model": "{model}",
+                "seed": "{seed}",
+                "table": "images",
+            },
+        ),
+        curves=f"<results>/{{study}}/metrics/{RUN_FILES}/curves.parquet",
+    log:
+        f"<logs>/evaluate_classifier/{{study}}/{RUN_FILES}.log",
+    benchmark:
+        f"<benchmarks>/evaluate_classifier/{{study}}/{RUN_FILES}.tsv"
+    conda:
+        "../../envs/evaluate.yaml"
+    params:
+        options=evaluate_options,
+        code=code_digest("evaluate_classifier"),
+    shell:
+        "python workflow/scripts/evaluate_classifier.py --options {params.options:q} --scores {input.scores:q}"
+        " --images {input.images:q} --metrics {output.metrics:q} --operating-point {output.operating_point:q}"
+        " --per-image {output.per_image:q} --per-image-csv {output.per_image_csv:q} --curves {output.curves:q}"
+        " > {log:q} 2>&1"
+
+
+rule compare_splits:
+    input:
+        metrics=for_each_run(f"metrics/{RUN_FILES}/metrics.json"),
+        per_image=for_each_run(f"metrics/{RUN_FILES}/per_image.parquet"),
+        receipts=for_each_run("splits/{split}/receipt.json"),
+    output:
+        comparison="<results>/{study}/metrics/leakage.json",
+    log:
+        "<logs>/compare_splits/{study}.log",
+    benchmark:
+        "<benchmarks>/compare_splits/{study}.tsv"
+    conda:
+        "../../envs/evaluate.yaml"
+    params:
+        options=compare_options,
+        code=code_digest("compare_splits"),
+    shell:
+        "python workflow/scripts/compare_splits.py --options {params.options:q} --metrics {input.metrics:q}"
+        " --per-image {input.per_image:q} --receipts {input.receipts:q} --comparison {output.comparison:q}"
+        " > {log:q} 2>&1"

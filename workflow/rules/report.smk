@@ -1,0 +1,58 @@
+"""Stage 8, report. In: metrics, receipts, tables, figures. Out: one self-contained page a study, and one over all."""
+
+
+rule write_report:
+    input:
+        flow="<results>/{study}/curated/flow.json",
+        rejects="<results>/{study}/curated/rejects.parquet",
+        comparison="<results>/{study}/metrics/leakage.json",
+        receipts=for_each_split("splits/{split}/receipt.json"),
+        metrics=for_each_run(f"metrics/{RUN_FILES}/metrics.json"),
+        runs=for_each_run(f"models/{RUN_FILES}/run.json"),
+        study_figures=study_figures,
+        loss=for_each_run(f"figures/{RUN_FILES}/loss.png"),
+        roc=for_each_run(f"figures/{RUN_FILES}/roc.png"),
+        precision_recall=for_each_run(f"figures/{RUN_FILES}/precision_recall.png"),
+        confusion=for_each_run(f"figures/{RUN_FILES}/confusion.png"),
+        examples=for_each_run(f"figures/{RUN_FILES}/examples.png"),
+    output:
+        report=report(
+            "<results>/{study}/report.html",
+            caption="../report/study_report.rst",
+            category="{study}",
+            labels={"page": "report"},
+        ),
+    log:
+        "<logs>/write_report/{study}.log",
+    benchmark:
+        "<benchmarks>/write_report/{study}.tsv"
+    conda:
+        "../../envs/report.yaml"
+    params:
+        options=report_options,
+        code=code_digest("write_report"),
+    shell:
+        "python workflow/scripts/write_report.py --options {params.options:q} --flow {input.flow:q}"
+        " --rejects {input.rejects:q} --comparison {input.comparison:q} --receipts {input.receipts:q}"
+        " --metrics {input.metrics:q} --runs {input.runs:q} --study-figures {input.study_figures:q}"
+        " --loss {input.loss:q} --roc {input.roc:q} --precision-recall {input.precision_recall:q}"
+        " --confusion {input.confusion:q} --examples {input.examples:q} --report {output.report:q} > {log:q} 2>&1"
+
+
+rule write_overview:
+    input:
+        metrics=metrics_of_all_studies(),
+    output:
+        report="<results>/report.html",
+    log:
+        "<logs>/write_overview/all.log",
+    benchmark:
+        "<benchmarks>/write_overview/all.tsv"
+    conda:
+        "../../envs/report.yaml"
+    params:
+        options=overview_options,
+        code=code_digest("write_overview"),
+    shell:
+        "python workflow/scripts/write_overview.py --options {params.options:q} --metrics {input.metrics:q}"
+        " --report {output.report:q} > {log:q} 2>&1"

@@ -1,0 +1,34 @@
+"""Evaluate one classifier: threshold fitted on val, metrics with patient-clustered intervals, curves."""
+
+from scanline.core.command_line import parse_arguments, run
+from scanline.core.files import write_json
+from scanline.core.log import logger
+from scanline.core.options import read_options
+from scanline.core.tables import IMAGES, read_table, write_table
+from scanline.evaluate.classifier import evaluate_classifier
+from scanline.evaluate.options import EvaluateClassifierOptions
+
+FILES = ("scores", "images", "metrics", "operating_point", "per_image", "per_image_csv", "curves")
+
+
+def main() -> None:
+    """Run the rule."""
+    args = parse_arguments(__doc__, *FILES, "options")
+    options = read_options(EvaluateClassifierOptions, args.options)
+    scores, images = read_table(args.scores), read_table(args.images, IMAGES)
+    result = evaluate_classifier(scores, images, options, where=args.scores)
+    write_table(result.per_image, args.per_image)
+    write_table(result.per_image, args.per_image_csv)
+    write_table(result.curves, args.curves)
+    write_json(args.operating_point, result.operating_point.as_json())
+    write_json(args.metrics, result.metrics)
+    test = result.metrics["subsets"]["test"]
+    shown = {name: test["metrics"][name]["value"] for name in ("accuracy", "f1", "auroc")}
+    values = ", ".join(
+        f"{name} {'undefined' if value is None else f'{value:.4f}'}" for name, value in shown.items()
+    )
+    logger.info("test: %d images of %d patients, %s", test["images"], test["patients"], values)
+
+
+if __name__ == "__main__":
+    run(main)

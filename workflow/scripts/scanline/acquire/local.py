@@ -1,0 +1,32 @@
+"""Raw files that are on this machine already."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from scanline.acquire.manifest import make_manifest
+from scanline.acquire.options import LocalSource
+from scanline.core.errors import InputError
+
+
+def acquire(options: LocalSource) -> pd.DataFrame:
+    """List the files of a local source; nothing is copied or changed.
+
+    Returns:
+        Table FILES.
+
+    Raises:
+        InputError: If the folder is missing or holds no file; the next step says how to get the data.
+    """
+    folder = Path(options.path)
+    if not folder.is_dir():
+        raise _not_there(options, "a file" if folder.exists() else "nothing there")
+    files = make_manifest(folder)
+    if files.empty:
+        raise _not_there(options, "no file in it")
+    return files
+
+
+def _not_there(options: LocalSource, found: str) -> InputError:
+    expected = "a folder of raw files, or a link to one"
+    return InputError(options.path, found=found, expected=expected, next_step=options.how_to_get)

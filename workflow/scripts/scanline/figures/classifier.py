@@ -1,0 +1,170 @@
+"""How well a classifier separates: ROC, precision and recall, confusion matrix."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from scanline.figures.numbers import UNDEFINED, format_count, format_metric, format_share, format_value
+from scanline.figures.options import ClassifierFigureOptions
+from scanline.figures.style import FAINT, GREY, INK, QUIET, SUBSET_COLOURS, drawn_figure
+
+SHOWN_SUBSETS = ("val", "test", "external")
+_CURVES: dict[str, dict[str, str]] = {
+    "roc": {
+        "title": "ROC curve",
+        "area": "auroc",
+        "x_label": "1 − specificity",
+        "y_label": "Sensitivity",
+        "legend": "AUROC [interval]",
+    },
+    "precision_recall": {
+        "title": "Precision and recall",
+        "area": "auprc",
+        "x_label": "Recall (sensitivity)",
+        "y_label": "Precision",
+        "legend": "AUPRC [interval]",
+    },
+}
+
+
+def plot_curve(
+    kind: str,
+    curves: pd.DataFrame,
+    metrics: Mapping[str, Any],
+    options: ClassifierFigureOptions,
+    path: Path,
+) -> None:
+    """ROC or precision-recall curve of val and test, areas with intervals, the operating point marked.
+
+    Args:
+        kind: `roc` or `precision_recall`.
+        curves: Rows of points, columns `subset`, `curve`, `x`, `y`, in drawing order.
+        metrics: metrics.json of the run.
+        options: Looks, title and phantom mark.
+        path: PNG file to write.
+    """
+    texts = _CURVES[kind]
+    with drawn_figure(
+        path, height_in=5.6, dpi=options.resolution_dpi, phantom=options.phantom, title=options.title
+    ) as figure:
+        axes = figure.add_subplot()
+        marked = False
+        for subset in (name for name in SHOWN_SUBSETS if name in metrics["subsets"]):
+            result = metrics["subsets"][subset]
+            points = curves[(curves["subset"] == subset) & (curves["curve"] == kind)]
+            _draw_curve(
+                axes, kind, points, f"{subset}: {_short(result['metrics'].get(texts['area']))}", subset
+            )
+            if kind == "precision_recall" and result["images"]:
+                axes.axhline(
+                    result["positives"] / result["images"],
+                    color=SUBSET_COLOURS[subset],
+                    linewidth=1,
+                    linestyle=":",
+                )
+            point = _operating_point(kind, result["metrics"])
+            if point is not None:
+                axes.plot(
+                    *point,
+                    marker="D",
+                    markersize=9,
+                    color=SUBSET_COLOURS[subset],
+                    markeredgecolor="white",
+                    zorder=5,
+                )
+                marked = True
+        if kind == "roc":
+            axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", label="chance")
+        else:
+            axes.plot([], [], color=GREY, linewidth=1, linestyle=":", label="chance (prevalence)")
+        if marked:
+            label = f"threshold {format_value(metrics['threshold'])}, chosen on {metrics['threshold_from']}"
+            axes.plot([], [], marker="D", markersize=7, color=GREY, linestyle="none", label=label)
+        axes.set(xlim=(-0.015, 1.015), ylim=(-0.015, 1.015), xlabel=texts["x_label"], ylabel=texts["y_label"])
+        axes.set_aspect("equal")
+        axes.set_title(texts["title"])
+        axes.grid()
+        legend = axes.legend(
+            loc="lower right" if kind == "roc" else "lower left",
+            title=texts["legend"],
+            frameon=True,
+            framealpha=0.92,
+            edgecolor=FAINT,
+            borderpad=0.7,
+            alignment="left",
+        )
+        legend.get_title().set_fontweight("bold")
+        legend.get_title().set_fontsize(9)
+
+
+def _short(metric: Mapping[str, Any] | None) -> str:
+    text = format_metric(metric)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _draw_curve(axes: Axes, kind: str, points: pd.DataFrame, label: str, subset: str) -> None:
+    colour, width = SUBSET_COLOURS[subset], 2.4 if subset == "test" else 1.8
+    x, y = points["x"].to_numpy(float), points["y"].to_numpy(float)
+    style = "default"
+    if kind == "precision_recall" and len(x):
+        # Average precision holds each precision down to the next lower recall: steps, not slopes.
+        style = "steps-post" if x[0] >= x[-1] else "steps-pre"
+    axes.plot(x, y, color=colour, linewidth=width, label=label, drawstyle=style)
+
+
+def _operating_point(kind: str, metrics: Mapping[str, Any]) -> tuple[list[float], list[float]] | None:
+    values = {name: (metrics.get(name) or {}).get("value") for name in ("specificity", "recall", "precision")}
+    if kind == "roc":
+        x = None if values["specificity"] is None else 1 - values["specificity"]
+        y = values["recall"]
+    else:
+        x, y = values["recall"], values["precision"]
+    return None if x is None or y is None else ([x], [y])
+
+
+def plot_confusion(metrics: Mapping[str, Any], options: ClassifierFigureOptions, path: Path) -> None:
+    """Confusion matrices of val and test at the frozen threshold: counts, and shares of each true class.
+
+    Args:
+        metrics: metrics.json of the run.
+        options: Looks, title and phantom mark.
+        path: PNG file to write.
+    """
+    subsets = [name for name in SHOWN_SUBSETS if name in metrics["subsets"]]
+    with drawn_figure(
+        path, height_in=3.75, dpi=options.resolution_dpi, phantom=options.phantom, title=options.title
+    ) as figure:
+        panels = figure.subplots(1, len(subsets), squeeze=False)[0]
+        for index, (axes, subset) in enumerate(zip(panels, subsets, strict=True)):
+            _draw_confusion(axes, subset, metrics["subsets"][subset]["confusion"], first=index == 0)
+
+
+def _draw_confusion(axes: Axes, subset: str, counts: Mapping[str, int], *, first: bool) -> None:
+    matrix = np.array([[counts["tp"], counts["fn"]], [counts["fp"], counts["tn"]]], dtype=np.int64)
+    totals = matrix.sum(axis=1, keepdims=True)
+    shares = np.divide(matrix, totals, out=np.zeros((2, 2)), where=totals > 0)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.25)
+    for row in range(2):
+        for column in range(2):
+            share = format_share(float(shares[row, column])) if totals[row, 0] else UNDEFINED
+            colour = "white" if shares[row, column] > 0.6 else INK
+            count = format_count(int(matrix[row, column]))
+            axes.text(
+                column, row - 0.08, count, ha="center", va="center", size=15, weight="bold", color=colour
+            )
+            axes.text(column, row + 0.22, share, ha="center", va="center", size=9, color=colour)
+    axes.set_title(f"{subset}: {format_count(int(matrix.sum()))} images")
+    axes.set_xticks([0, 1], ["positive", "negative"])
+    axes.set_yticks([0, 1], ["positive", "negative"] if first else ["", ""], rotation=90, va="center")
+    axes.set_xlabel("Predicted", color=QUIET)
+    if first:
+        axes.set_ylabel("True", color=QUIET)
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.axhline(0.5, color="white", linewidth=3)
+    axes.axvline(0.5, color="white", linewidth=3)

@@ -1,0 +1,73 @@
+"""Grad-CAM for any convolutional network (Selvaraju et al. 2017, ICCV, equations 1 and 2)."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+def last_feature_map(model: nn.Module, images: torch.Tensor) -> nn.Module | None:
+    """The last module, in the order of computation, whose output is a map (b, channels, h, w) larger than 1 x 1.
+
+    Pooling layers are passed over. None for networks that hand on no such map (vision transformers).
+
+    Args:
+        model: The network, in evaluation mode.
+        images: Any valid input, shape (b, channels, size, size).
+    """
+    found: list[nn.Module] = []
+
+    def note(module: nn.Module, _: Any, output: Any) -> None:
+        is_map = isinstance(output, torch.Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1
+        if is_map and not isinstance(module, nn.AdaptiveAvgPool2d | nn.AvgPool2d | nn.MaxPool2d):
+            found.append(module)
+
+    handles = [module.register_forward_hook(note) for module in model.modules() if module is not model]
+    with torch.no_grad():
+        model(images)
+    for handle in handles:
+        handle.remove()
+    is_first_layer_only = len(found) > 0 and _is_stem(model, found[-1])
+    return None if not found or is_first_layer_only else found[-1]
+
+
+def _is_stem(model: nn.Module, module: nn.Module) -> bool:
+    """Whether a module is the network's first convolution, whose map says nothing about the class."""
+    first = next((layer for layer in model.modules() if isinstance(layer, nn.Conv2d)), None)
+    return first is not None and any(layer is first for layer in module.modules())
+
+
+def scores_with_cam(
+    model: nn.Module, layer: nn.Module | None, images: torch.Tensor, output: int = 0
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Logits of a batch, and where in each image one output's evidence lies.
+
+    Args:
+        model: The network, in evaluation mode.
+        layer: From `last_feature_map`; None gives no maps.
+        images: Shape (b, channels, size, size), normalised.
+        output: Index of the output to explain.
+
+    Returns:
+        Logits, shape (b, outputs); maps, shape (b, h, w), in [0, 1], each divided by its maximum (all zero where
+        nothing speaks for the class), or None.
+    """
+    if layer is None:
+        with torch.no_grad():
+            return model(images), None
+    kept: list[torch.Tensor] = []
+
+    def cut(_: nn.Module, __: Any, activation: torch.Tensor) -> torch.Tensor:
+        kept.append(activation.detach().requires_grad_())
+        return kept[-1].clone()  # a leaf must not be changed in place by the next layer
+
+    handle = layer.register_forward_hook(cut)
+    try:
+        logits = model(images)
+    finally:
+        handle.remove()
+    (gradient,) = torch.autograd.grad(logits[:, output].sum(), kept[-1])
+    weights = gradient.mean(dim=(2, 3), keepdim=True)
+    maps = functional.relu((weights * kept[-1]).sum(dim=1)).detach()
+    return logits.detach(), maps / maps.amax(dim=(1, 2), keepdim=True).clamp_min(1e-12)

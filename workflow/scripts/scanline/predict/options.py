@@ -1,0 +1,14 @@
+"""What is predicted, and where."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from scanline.core.options import Options
+
+
+class PredictOptions(Options):
+    """The part of the study file that predictions depend on."""
+
+    target: str = Field(description="The class that the model predicts.")
+    device: Literal["auto", "cpu", "cuda"] = Field(description="cuda without a GPU fails at once.")

@@ -1,0 +1,63 @@
+"""The pixel cache: each image decoded and resized once, then trained on from memory."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+
+from scanline.core.errors import InputError
+from scanline.core.files import written_aside
+from scanline.core.images import ImageError, read_image
+from scanline.core.log import progress
+
+
+def resize(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
+    """Resize a grey image (height, width) to (size_px, size_px), uint8.
+
+    Bilinear with the kernel widened by the reduction factor, so that a smaller image is not aliased (Pillow's
+    `reducing` behaviour). The aspect ratio is not kept: models take squares.
+    """
+    resized = Image.fromarray(image).resize((size_px, size_px), Image.Resampling.BILINEAR)
+    return np.asarray(resized, dtype=np.uint8)
+
+
+def load_pixels(path: Path, size_px: int) -> NDArray[np.uint8]:
+    """Decode and resize one image: what the cache holds, and what a single image is predicted from.
+
+    Raises:
+        InputError: If the file is missing, no image or damaged.
+    """
+    try:
+        return resize(read_image(path), size_px)
+    except ImageError as error:
+        raise InputError(
+            path,
+            found=str(error),
+            expected="an intact image",
+            next_step="Mend it, or curate again: it is refused.",
+        ) from error
+
+
+def cache_pixels(images: pd.DataFrame, size_px: int, target: Path, threads: int) -> pd.DataFrame:
+    """Write the pixel cache of all images as .npy, shape (n, size_px, size_px), uint8.
+
+    Args:
+        images: The images table.
+        size_px: Width and height of the cached images.
+        target: The .npy file; training maps it into memory.
+        threads: Images decoded at a time; decoding releases the interpreter's lock.
+
+    Returns:
+        Table with image_id and its row in the cache.
+    """
+    paths = [Path(path) for path in images["path"]]
+    with written_aside(target) as aside, ThreadPoolExecutor(threads) as pool:
+        pixels = np.lib.format.open_memmap(aside, "w+", np.uint8, (len(paths), size_px, size_px))
+        decoded = pool.map(lambda path: load_pixels(path, size_px), paths)
+        for row, image in enumerate(progress(decoded, total=len(paths))):
+            pixels[row] = image
+        pixels.flush()
+    return pd.DataFrame({"image_id": images["image_id"], "row": np.arange(len(paths))})

@@ -1,0 +1,71 @@
+"""What a report is told beside the files that it reads."""
+
+from pydantic import Field
+
+from scanline.core.options import Options
+
+
+class ReportedSource(Options):
+    """A source of raw files, as it is to be credited."""
+
+    title: str = Field(description="Name of the data set.")
+    license: str = Field(description="Its licence.")
+    citation: str = Field(description="What to cite.")
+    url: str = Field(description="Where it is published.")
+
+
+class ReportedSplit(Options):
+    """A split of the study."""
+
+    name: str = Field(description="Its name in the study file.")
+    protocol: str = Field(description="How it was made: grouped or naive_image.")
+
+
+class ReportedRun(Options):
+    """One trained model."""
+
+    split: str = Field(description="Name of the split.")
+    protocol: str = Field(description="Protocol of the split.")
+    task: str = Field(description="Name of the task.")
+    model: str = Field(description="Name of the network.")
+    seed: int = Field(description="Seed of the training.")
+
+
+class ReportedYardstick(Options):
+    """Figures that others reported."""
+
+    name: str = Field(description="Whose figures, and how they were obtained.")
+    split: str = Field(description="The split that is most like theirs.")
+    task: str = Field(description="The task that they answer.")
+    metrics: dict[str, float] = Field(description="Metric name to value.")
+
+
+class ReportOptions(Options):
+    """A study's report."""
+
+    study: str = Field(description="Name of the study.")
+    title: str = Field(description="Title of the page.")
+    description: str = Field(description="What the study asks.")
+    labels: tuple[str, ...] = Field(description="The study's classes.")
+    sources: tuple[ReportedSource, ...] = Field(description="Sources to credit.")
+    phantom: bool = Field(description="Say that nothing here was measured.")
+    splits: tuple[ReportedSplit, ...] = Field(description="Splits, in the receipts' order.")
+    runs: tuple[ReportedRun, ...] = Field(description="Models, in the order of all lists of files of runs.")
+    yardsticks: tuple[ReportedYardstick, ...] = Field(default=(), description="Figures of others.")
+    command: str = Field(description="The command that makes everything again.")
+
+
+class OverviewRun(ReportedRun):
+    """One trained model of one of several studies."""
+
+    study: str = Field(description="Name of the study; its report is <study>/report.html.")
+    title: str = Field(description="Title of the study.")
+    phantom: bool = Field(description="Say that nothing here was measured.")
+
+
+class OverviewOptions(Options):
+    """The page over all studies."""
+
+    runs: tuple[OverviewRun, ...] = Field(
+        min_length=1, description="Models, in the order of the metrics files."
+    )

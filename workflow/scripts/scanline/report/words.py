@@ -1,0 +1,84 @@
+"""Sentences of the report, made from what the files say."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from scanline.figures.numbers import format_count, format_share, format_value, spell
+
+CLUSTERS = {
+    "patient_id": ("patients", "Whole patients are drawn with replacement, each with all its images"),
+    "group": ("groups", "Groups are drawn with replacement, as not every image names its patient"),
+    "image_id": ("images", "Images are drawn with replacement one by one, as nothing ties them"),
+}
+RULES = {
+    "f1": "It is the one with the highest F1",
+    "youden": "It is the one with the highest sensitivity + specificity (Youden index)",
+    "fixed": "It is fixed",
+}
+KEYS = {
+    "patient_id": "patient",
+    "volume_id": "volume",
+    "sha256": "file content",
+    "phash": "perceptual hash (images with content)",
+    "group_id": "group",
+}
+
+
+def name_interval(interval: Mapping[str, Any]) -> str:
+    """The kind of intervals in a table, in a few words."""
+    clusters = CLUSTERS.get(interval["clustered_by"], (spell(interval["clustered_by"]), ""))[0]
+    return f"{_level(interval)} bootstrap intervals over {clusters}"
+
+
+def explain_interval(interval: Mapping[str, Any]) -> str:
+    """How the intervals were made."""
+    unit = spell(interval["clustered_by"])
+    how = CLUSTERS.get(interval["clustered_by"], ("", f"Clusters by {unit} are drawn with replacement"))[1]
+    why = "."
+    if interval["clustered_by"] != "image_id":
+        why = ": their images are not independent, and intervals over single images would be too narrow."
+    resamples = format_count(interval["resamples"])
+    return (
+        f"Brackets hold {_level(interval)} intervals from {resamples} bootstrap resamples of the subset"
+        f" ({interval['method']} method). {how}{why}"
+    )
+
+
+def _level(interval: Mapping[str, Any]) -> str:
+    return f"{100 * interval['level']:g}%"
+
+
+def explain_threshold(metrics: Mapping[str, Any], names: Sequence[str]) -> str:
+    """How the thresholds of some models were chosen."""
+    rule = RULES.get(metrics["threshold_rule"], f"It is chosen by the rule {metrics['threshold_rule']}")
+    where = "" if metrics["threshold_rule"] == "fixed" else f" on {metrics['threshold_from']}"
+    return (
+        "An image is called positive when its probability reaches the model's threshold."
+        f" {rule}{where}; then it is frozen and applied to test. Thresholds: {'; '.join(names)}."
+    )
+
+
+def name_threshold(metrics: Mapping[str, Any]) -> str:
+    """A threshold, or why there is none."""
+    threshold = metrics["threshold"]
+    return format_value(threshold) if threshold is not None else "undefined"
+
+
+def judge_split(receipt: Mapping[str, Any]) -> str:
+    """Whether a split leaks, in plain words."""
+    if receipt["leak_free"]:
+        return (
+            "Leak-free: no patient, volume, file or group of images stands in two subsets. The gate checked it"
+            " before any training."
+        )
+    worst = max(receipt["leaks"].items(), key=lambda item: (item[1]["test_images"], item[0]), default=None)
+    if worst is None:
+        return "This split leaks."
+    key, leak = worst
+    patients = receipt["leaks"].get("patient_id", leak)
+    key = "patient_id" if patients["test_images"] == leak["test_images"] else key
+    return (
+        f"This split leaks: {format_count(leak['test_images'])} test images"
+        f" ({format_share(leak['test_images_share'])}) share their {KEYS.get(key, spell(key))} with train. It stands"
+        " here to show what that is worth; its figures say nothing about new patients."
+    )

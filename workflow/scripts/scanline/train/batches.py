@@ -1,0 +1,68 @@
+"""From the pixel cache to what a network takes: gather, augment, normalise."""
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from scanline.prepare.samples import Samples
+from scanline.train.options import Augmentation
+
+
+def gather(
+    samples: Samples, positions: torch.Tensor, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Take images out of the cache.
+
+    Args:
+        samples: A subset.
+        positions: Shape (b,), int64: positions within the subset.
+        device: Where the tensors go.
+
+    Returns:
+        Images, shape (b, 1, size, size), uint8; truth, shape (b,), float32.
+    """
+    chosen = positions.numpy()
+    images = torch.from_numpy(np.ascontiguousarray(samples.pixels[samples.rows[chosen]])).unsqueeze(1)
+    truth = torch.from_numpy(samples.truth[chosen])
+    return images.to(device, non_blocking=True), truth.to(device, non_blocking=True)
+
+
+def normalise(images: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
+    """Grey uint8 or float images (b, 1, h, w) in [0, 255] to normalised float32 (b, channels, h, w), channels last."""
+    channels = len(mean)
+    scaled = images.to(torch.float32) / 255
+    shift = torch.tensor(mean, device=images.device).view(1, channels, 1, 1)
+    scale = torch.tensor(std, device=images.device).view(1, channels, 1, 1)
+    return ((scaled - shift) / scale).contiguous(memory_format=torch.channels_last)
+
+
+def augment(images: torch.Tensor, options: Augmentation, generator: torch.Generator) -> torch.Tensor:
+    """Draw a flip and a crop for each image of a batch, all at once.
+
+    The crop keeps the aspect ratio: a square of a random share (uniform between `crop_min_scale` and 1) of the
+    area at a random place, resized back by bilinear sampling.
+
+    Args:
+        images: Shape (b, 1, h, w), uint8.
+        options: What to draw.
+        generator: The source of randomness, on the CPU, so that a GPU draws the same.
+
+    Returns:
+        Shape (b, 1, h, w): uint8 where nothing was resampled, else float32 in [0, 255].
+    """
+    count = images.shape[0]
+    if options.crop_min_scale < 1:
+        area = options.crop_min_scale + (1 - options.crop_min_scale) * torch.rand(count, generator=generator)
+        side = area.sqrt()
+        shift = (1 - side).unsqueeze(1) * (2 * torch.rand(count, 2, generator=generator) - 1)
+        theta = torch.zeros(count, 2, 3)
+        theta[:, 0, 0] = theta[:, 1, 1] = side
+        theta[:, :, 2] = shift
+        grid = functional.affine_grid(theta.to(images.device), list(images.shape), align_corners=False)
+        images = functional.grid_sample(
+            images.float(), grid, mode="bilinear", padding_mode="border", align_corners=False
+        )
+    if options.horizontal_flip:
+        flipped = (torch.rand(count, generator=generator) < 0.5).to(images.device)
+        images = torch.where(flipped.view(-1, 1, 1, 1), images.flip(-1), images)
+    return images

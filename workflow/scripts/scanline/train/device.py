@@ -1,0 +1,63 @@
+"""Which device computes, and in which precision."""
+
+import os
+import platform
+from typing import Literal
+
+import torch
+
+from scanline.core.errors import InputError
+
+
+def choose_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
+    """The device to compute on; `auto` is the first GPU where there is one.
+
+    Raises:
+        InputError: If `cuda` is asked for and there is no GPU.
+    """
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise InputError(
+            "training.device",
+            found=f"no GPU that PyTorch {torch.__version__} can use on {platform.node()}",
+            expected="a CUDA device",
+            next_step="Set training.device to cpu or auto, or submit to a node with a GPU.",
+        )
+    return torch.device("cuda" if name != "cpu" and available else "cpu")
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype | None:
+    """The autocast type, or None for plain float32; `auto` takes bfloat16 where the hardware computes with it.
+
+    On CPUs with AVX512-BF16 or AMX, bfloat16 with channels-last tensors trains two to four times faster.
+    """
+    if name == "float32":
+        return None
+    if name == "bfloat16":
+        return torch.bfloat16
+    if name == "float16":
+        return torch.float16
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    native = any(
+        getattr(torch.cpu, check, lambda: False)()
+        for check in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    )
+    return torch.bfloat16 if native else None
+
+
+def be_deterministic(threads: int) -> None:
+    """Make equal seeds give equal weights on this machine: fixed threads, no algorithm picked by timing."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # PyTorch notes, "Reproducibility"
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cudnn.benchmark = False
+
+
+def describe_device(device: torch.device) -> str:
+    """Name of the GPU with its memory, or of the processor's architecture with the threads in use."""
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        return f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
+    return f"CPU {platform.machine()}, {torch.get_num_threads()} threads"

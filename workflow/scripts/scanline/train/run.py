@@ -1,0 +1,97 @@
+"""One training job: check its inputs, find or make its model in the store, link the outputs."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from scanline.core.errors import InputError
+from scanline.core.files import read_json
+from scanline.core.log import logger
+from scanline.core.versions import git_commit, package_versions
+from scanline.prepare.samples import load_samples, require_both_classes
+from scanline.train.device import be_deterministic, choose_device, describe_device
+from scanline.train.image_level import Job, Trainer
+from scanline.train.model_store import finish, is_finished, link_outputs, store_key, working_folder
+from scanline.train.options import ClassifyTask, ModelOptions, TrainingOptions
+from scanline.train.weights import load_pretrained
+
+
+def train_classifier(
+    task: ClassifyTask,
+    model: ModelOptions,
+    training: TrainingOptions,
+    *,
+    inputs: Mapping[str, Path],
+    receipt: Path,
+    weights: Path | None,
+    store: Path,
+    code: str,
+    seed: int,
+    threads: int,
+    outputs: Mapping[str, Path],
+) -> None:
+    """Train a network unless the store has it, and link it to the outputs.
+
+    Args:
+        task: What to predict.
+        model: The network.
+        training: How much and how.
+        inputs: Files named pixels, index, labels, split: their bytes belong to the store's key.
+        receipt: The gate's receipt for the split.
+        weights: Record or file of the weights to start from, or None.
+        store: Folder of the model store.
+        code: Code digest of the rule.
+        seed: Training seed.
+        threads: CPU threads.
+        outputs: Names in the store (model.pt, history.csv, run.json) to the job's outputs.
+
+    Raises:
+        InputError: For a receipt of a leaking split with another protocol than naive_image, a subset without
+            positives or negatives, `cuda` without a GPU, or weights that do not fit.
+    """
+    check_receipt(receipt)
+    device = choose_device(training.device)
+    be_deterministic(threads)
+    logger.info("training on %s", describe_device(device))
+    options = {
+        part: value.model_dump(mode="json")
+        for part, value in (("task", task), ("model", model), ("training", training))
+    }
+    key = store_key(options, {**inputs, **({"weights": weights} if weights else {})}, code, seed)
+    with working_folder(store, key) as folder:
+        if is_finished(folder):
+            logger.info("already trained: linked from %s", folder)
+        else:
+            samples = load_samples(**inputs, target=task.target)
+            require_both_classes(samples, ("train", "val"), task.target, inputs["split"])
+            job = Job(task, model, training, seed, device)
+            facts = Trainer(job, samples["train"], samples["val"], folder, load_pretrained(weights)).fit()
+            versions = package_versions("torch", "torchvision", "numpy", "pandas")
+            finish(
+                folder,
+                {
+                    **facts,
+                    "store_key": key,
+                    "code": code,
+                    "options": options,
+                    "versions": versions,
+                    "git_commit": git_commit(),
+                },
+            )
+            logger.info("best epoch %d, val loss %.4f", facts["best_epoch"], facts["best_val_loss"])
+        link_outputs(folder, outputs)
+
+
+def check_receipt(path: Path) -> None:
+    """Check that the gate let this split through, or that it leaks on purpose.
+
+    Raises:
+        InputError: If it does neither.
+    """
+    receipt = read_json(path)
+    if not receipt.get("leak_free") and receipt.get("protocol") != "naive_image":
+        raise InputError(
+            path,
+            found="a split that leaks",
+            expected="leak_free: true",
+            next_step=f"Delete {path.parent} and run again; the gate lists the pairs.",
+        )

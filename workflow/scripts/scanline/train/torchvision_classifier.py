@@ -1,0 +1,159 @@
+"""Torchvision's classification networks, with a head and an input of our own."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import scanline.core.torchvision_compat  # noqa: F401  (has to come before torchvision)
+from scanline.core.errors import InputError
+from torchvision.models import get_model  # isort: skip
+
+# Mean and standard deviation of ImageNet's training images, which torchvision's weights were trained with
+# (torchvision.transforms._presets.ImageClassification).
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class ClassifierSpec:
+    """All that is needed to rebuild a trained network and feed it: it travels inside model.pt.
+
+    Attributes:
+        architecture: Name of a torchvision classification model.
+        channels: Input channels, 1 or 3; 3 repeats the grey image.
+        image_size_px: Width and height of the input.
+        mean: Subtracted from grey values in [0, 1], one a channel.
+        std: Divided by, one a channel.
+        classes: Names of the outputs; each is one sigmoid.
+    """
+
+    architecture: str
+    channels: int
+    image_size_px: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    classes: tuple[str, ...]
+
+
+def build_classifier(spec: ClassifierSpec, pretrained: Mapping[str, torch.Tensor] | None = None) -> nn.Module:
+    """Build the network with one output a class.
+
+    Args:
+        spec: What to build.
+        pretrained: State dict of the original 1,000-class network to start from; None draws the weights from
+            PyTorch's current random state.
+
+    Raises:
+        InputError: If the weights do not fit the architecture, or the architecture cannot take such images.
+    """
+    sized: dict[str, Any] = {}
+    if spec.architecture.startswith("vit_"):
+        sized = {"image_size": spec.image_size_px}
+    elif spec.architecture == "maxvit_t":
+        sized = {"input_size": (spec.image_size_px, spec.image_size_px)}
+    try:
+        model: nn.Module = get_model(spec.architecture, weights=None, **sized)
+        if pretrained is not None:
+            model.load_state_dict(pretrained)
+        _set_input_channels(model, spec.channels)
+        _set_outputs(model, len(spec.classes))
+        with torch.no_grad():
+            model.eval()(torch.zeros(1, spec.channels, spec.image_size_px, spec.image_size_px))
+    except (RuntimeError, ValueError) as error:
+        raise InputError(
+            f"model {spec.architecture}",
+            found=str(error)[:300],
+            expected=f"weights that fit it and images of {spec.image_size_px} px that it can take",
+            next_step="Change weights or architecture in the study file, or pixels.image_size_px.",
+        ) from error
+    return model.train()
+
+
+def _parent_of(model: nn.Module, name: str) -> tuple[nn.Module, str]:
+    path, _, attribute = name.rpartition(".")
+    return model.get_submodule(path), attribute
+
+
+def _set_input_channels(model: nn.Module, channels: int) -> None:
+    """Make the first convolution take `channels`; a grey one sums its weights, as repeating the image would."""
+    name, first = next((name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d))
+    if first.in_channels == channels:
+        return
+    grey = nn.Conv2d(
+        channels,
+        first.out_channels,
+        kernel_size=first.kernel_size,  # type: ignore[arg-type]
+        stride=first.stride,  # type: ignore[arg-type]
+        padding=first.padding,  # type: ignore[arg-type]
+        bias=first.bias is not None,
+    )
+    with torch.no_grad():
+        grey.weight.copy_(first.weight.sum(dim=1, keepdim=True))
+        if first.bias is not None and grey.bias is not None:
+            grey.bias.copy_(first.bias)
+    parent, attribute = _parent_of(model, name)
+    setattr(parent, attribute, grey)
+
+
+def _set_outputs(model: nn.Module, outputs: int) -> None:
+    """Replace the last linear layer (in SqueezeNet the last convolution) by one with `outputs`."""
+    linear = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
+    if linear:
+        name, last = linear[-1]
+        parent, attribute = _parent_of(model, name)
+        setattr(parent, attribute, nn.Linear(last.in_features, outputs))
+        return
+    convolutions = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d)]
+    name, final = convolutions[-1]
+    parent, attribute = _parent_of(model, name)
+    setattr(parent, attribute, nn.Conv2d(final.in_channels, outputs, kernel_size=1))
+
+
+def input_statistics(
+    weights: str, channels: int, mean: float, std: float
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation to normalise by: ImageNet's for its weights, else those of the training images.
+
+    Args:
+        weights: `imagenet`, `none` or a file.
+        channels: 1 or 3.
+        mean: Mean grey value of the training images, in [0, 1].
+        std: Their standard deviation, in [0, 1].
+    """
+    if weights == "imagenet" and channels == 3:
+        return IMAGENET_MEAN, IMAGENET_STD
+    return (mean,) * channels, (max(std, 1e-6),) * channels
+
+
+def save_classifier(path: Path, spec: ClassifierSpec, model: nn.Module) -> None:
+    """Write spec and weights to one file that `torch.load` reads with `weights_only=True`."""
+    torch.save({"spec": json.dumps(asdict(spec), sort_keys=True), "state": model.state_dict()}, path)
+
+
+def load_classifier(path: Path, device: torch.device) -> tuple[ClassifierSpec, nn.Module]:
+    """Read a trained network back, in evaluation mode, on `device`.
+
+    Raises:
+        InputError: If the file is missing or was not written by `save_classifier`.
+    """
+    try:
+        saved = torch.load(path, map_location=device, weights_only=True)
+        values = json.loads(saved["spec"])
+    except (OSError, KeyError, TypeError, RuntimeError, ValueError, EOFError) as error:
+        raise InputError(
+            path,
+            found=str(error)[:200],
+            expected="a model.pt of this workflow",
+            next_step=f"snakemake {path}",
+        ) from error
+    spec = ClassifierSpec(
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    )
+    model = build_classifier(spec)
+    model.load_state_dict(saved["state"])
+    return spec, model.to(device).eval()

@@ -1,0 +1,36 @@
+"""Write the report of one study: a single self-contained HTML page."""
+
+from scanline.core.command_line import parse_arguments, run
+from scanline.core.files import read_json
+from scanline.core.log import logger
+from scanline.core.options import read_options
+from scanline.core.tables import REJECTS, read_table
+from scanline.report.options import ReportOptions
+from scanline.report.page import write_page
+from scanline.report.study import RUN_FIGURES, STUDY_FIGURES, StudyFiles, describe_study, named_figures
+
+
+def main() -> None:
+    """Run the rule."""
+    lists = ("receipts+", "metrics+", "runs+", "study_figures+", *(f"{name}+" for name in RUN_FIGURES))
+    args = parse_arguments(__doc__, "flow", "rejects", "comparison?", *lists, "options", "report")
+    options = read_options(ReportOptions, args.options)
+    files = StudyFiles(
+        flow=read_json(args.flow),
+        rejects=read_table(args.rejects, REJECTS),
+        receipts=[read_json(path) for path in args.receipts],
+        metrics=[read_json(path) for path in args.metrics],
+        runs=[read_json(path) for path in args.runs],
+        comparison=read_json(args.comparison) if args.comparison else None,
+        study_figures=named_figures(STUDY_FIGURES, args.study_figures),
+        run_figures=[
+            named_figures(RUN_FIGURES, paths)
+            for paths in zip(*(getattr(args, name) for name in RUN_FIGURES), strict=False)
+        ],
+    )
+    write_page(args.report, "study.html.j2", describe_study(options, files))
+    logger.info("wrote the report of %s: %d models", options.study, len(options.runs))
+
+
+if __name__ == "__main__":
+    run(main)
