@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import precision_recall_curve, roc_curve
-
 from scanline.core.files import write_json
 from scanline.core.tables import BOXES, IMAGES, REJECTS, labels_schema, write_table
+from sklearn.metrics import precision_recall_curve, roc_curve
 
 SIZE = 48
 ORIGINAL = (96, 64)
@@ -181,7 +180,9 @@ def make_receipt(split: str, images: int) -> dict[str, Any]:
         "protocol": split,
         "leak_free": not naive,
         "subsets": subsets,
-        "leaks": {key: leak if naive and key in {"patient_id", "volume_id", "group_id"} else none for key in keys},
+        "leaks": {
+            key: leak if naive and key in {"patient_id", "volume_id", "group_id"} else none for key in keys
+        },
     }
 
 
@@ -253,7 +254,9 @@ def make_run(folder: Path, study: dict[str, Path], seed: int = 1) -> dict[str, P
     write_json(paths["metrics"], make_metrics(per_image))
     losses = pd.DataFrame({"epoch": range(1, 9)})
     losses["train_loss"] = 0.6 * 0.72 ** losses["epoch"] + 0.02
-    losses["val_loss"] = 0.55 * 0.75 ** losses["epoch"] + 0.004 * (losses["epoch"] - 5).clip(lower=0) ** 2 + 0.08
+    losses["val_loss"] = (
+        0.55 * 0.75 ** losses["epoch"] + 0.004 * (losses["epoch"] - 5).clip(lower=0) ** 2 + 0.08
+    )
     losses["learning_rate"], losses["seconds"] = 1e-3, 1.5
     losses["is_best"] = losses["val_loss"] == losses["val_loss"].min()
     losses.to_csv(paths["history"], index=False)
@@ -271,7 +274,13 @@ def _curves(per_image: pd.DataFrame) -> pd.DataFrame:
         parts.append(pd.DataFrame({"subset": subset, "curve": "roc", "x": x, "y": y, "threshold": threshold}))
         precision, recall, cut = precision_recall_curve(rows["truth"], rows["probability"])
         cut = np.append(cut, np.nan)
-        points = {"subset": subset, "curve": "precision_recall", "x": recall, "y": precision, "threshold": cut}
+        points = {
+            "subset": subset,
+            "curve": "precision_recall",
+            "x": recall,
+            "y": precision,
+            "threshold": cut,
+        }
         parts.append(pd.DataFrame(points))
     return pd.concat(parts, ignore_index=True)
 
@@ -297,6 +306,7 @@ def make_metrics(per_image: pd.DataFrame) -> dict[str, Any]:
             "auprc": 0.933,
             "brier": 0.07,
         }
+
         def row(p: float, r: float, f: float, support: int) -> dict[str, Any]:
             return {"precision": metric(p), "recall": metric(r), "f1": metric(f), "support": support}
 

@@ -11,7 +11,7 @@ import pytest
 from scanline.core.errors import InputError
 from scanline.evaluate.classifier import evaluate_classifier
 from scanline.evaluate.leakage import compare_splits
-from scanline.evaluate.options import CompareSplitsOptions, EvaluateClassifierOptions
+from scanline.evaluate.options import CompareSplitsOptions, EvaluateClassifierOptions, EvaluateOptions
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 
@@ -27,7 +27,9 @@ def evaluated(seed, noise, *, positives=True):
         truth &= subset == "val"
     scores = pd.DataFrame({"image_id": names, "subset": subset, "truth": truth, "probability": probability})
     images = pd.DataFrame({"image_id": names, "patient_id": patient.astype(str)})
-    options = EvaluateClassifierOptions(patient_salt="salt", bootstrap_resamples=300)
+    options = EvaluateClassifierOptions(
+        patient_salt="salt", evaluate=EvaluateOptions(bootstrap_resamples=300)
+    )
     result = evaluate_classifier(scores, images, options)
     return result.metrics, result.per_image
 
@@ -41,8 +43,8 @@ def run(split, *, task="classify", model="resnet18", seed=42):
     return {"split": split, "protocol": protocol, "task": task, "model": model, "seed": seed}
 
 
-def options_of(runs):
-    return CompareSplitsOptions.model_validate({"runs": runs, "bootstrap_resamples": 300})
+def options_of(runs, resamples=300):
+    return CompareSplitsOptions.model_validate({"runs": runs, "evaluate": {"bootstrap_resamples": resamples}})
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +83,7 @@ def test_differences_pair_equal_task_model_and_seed_only(compared):
 
 def test_the_interval_of_a_difference_is_as_wide_as_independent_ones_together(compared):
     runs, metrics, *_ = compared
-    options = options_of(runs).model_copy(update={"bootstrap_resamples": 4000})
+    options = options_of(runs, resamples=4000)
     accuracy = compare_splits(*compared[1:], options)["differences"][0]["metrics"]["accuracy"]
     parts = [metrics[index]["subsets"]["test"]["metrics"]["accuracy"] for index in (0, 1)]
     expected = np.hypot(*(part["high"] - part["low"] for part in parts))

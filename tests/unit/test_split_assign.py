@@ -133,6 +133,25 @@ def test_search_reaches_nearly_the_optimum_of_small_cohorts(seed):
     assert cost_of(counts, ratios, search(counts, ratios, seed)) <= best + 1e-9
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_no_move_and_no_swap_improves_the_end_of_a_descent(seed, monkeypatch):
+    monkeypatch.setattr("scanline.split.assign._RESTARTS", 1)
+    rng = np.random.default_rng(seed)
+    positives = rng.integers(0, 20, 24) * (rng.random(24) < 0.3)
+    counts = np.column_stack([positives + rng.integers(1, 30, 24), positives]).astype(float)
+    ratios = np.array([0.7, 0.15, 0.15])
+    found = search(counts, ratios, seed)
+    cost = cost_of(counts, ratios, found)
+    for group, subset in itertools.product(range(24), range(3)):
+        moved = found.copy()
+        moved[group] = subset
+        assert cost_of(counts, ratios, moved) >= cost - 1e-9
+    for one, other in itertools.combinations(range(24), 2):
+        swapped = found.copy()
+        swapped[[one, other]] = swapped[[other, one]]
+        assert cost_of(counts, ratios, swapped) >= cost - 1e-9
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_three_positive_groups_among_many_are_dealt_one_to_each(seed):
     images = patients_table([10] * 40)

@@ -81,8 +81,8 @@ def test_row_order_changes_nothing(images, seed):
 def test_names_are_the_smallest_patient_or_image():
     images = images_table(
         [
-            {"image_id": "s/3", "patient_id": "b", "volume_id": "v"},
-            {"image_id": "s/2", "patient_id": "a", "volume_id": "v"},
+            {"image_id": "s/2", "patient_id": "b", "volume_id": "v"},
+            {"image_id": "s/3", "patient_id": "a", "volume_id": "v"},
             {"image_id": "s/1", "volume_id": "v"},
             {"image_id": "s/5", "sha256": "x"},
             {"image_id": "s/4", "sha256": "x"},

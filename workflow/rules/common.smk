@@ -178,7 +178,6 @@ def plot_classifier_options(wildcards):
             **study.figures.model_dump(mode="json"),
             "title": title,
             "phantom": is_phantom(study),
-            "patient_salt": CONFIG.patient_salt,
         }
     )
 
@@ -228,18 +227,12 @@ def report_options(wildcards):
 
 
 def overview_options(wildcards):
-    return as_json(
-        [
-            {
-                "study": name,
-                "title": study.title,
-                "phantom": is_phantom(study),
-                **run_entry(study, *run),
-            }
-            for name, study in CONFIG.studies.items()
-            for run in runs_in(study)
-        ]
-    )
+    entries = [
+        {"study": name, "title": study.title, "phantom": is_phantom(study), **run_entry(study, *run)}
+        for name, study in CONFIG.studies.items()
+        for run in runs_in(study)
+    ]
+    return as_json({"runs": entries})
 
 
 # --- runs and their files -------------------------------------------------------------------------------------------

@@ -1,32 +1,20 @@
 """Draw the figures of one trained classifier: loss, ROC, precision-recall, confusion matrix, examples."""
 
-import numpy as np
-
 from scanline.core.command_line import parse_arguments, run
 from scanline.core.files import read_json
 from scanline.core.log import logger
 from scanline.core.options import read_options
-from scanline.core.tables import BOXES, IMAGES, read_table
+from scanline.core.tables import read_table
 from scanline.figures.classifier import plot_confusion, plot_curve
-from scanline.figures.examples import Slices, plot_examples
+from scanline.figures.examples import plot_examples, read_slices
 from scanline.figures.options import ClassifierFigureOptions
 from scanline.figures.training import plot_loss, read_history
 
 
 def main() -> None:
     """Run the rule."""
-    inputs = (
-        "history",
-        "run",
-        "metrics",
-        "curves",
-        "per_image",
-        "cams",
-        "pixels",
-        "index",
-        "images",
-        "boxes",
-    )
+    sources = ("pixels", "index", "cams", "images", "boxes")
+    inputs = ("history", "run", "metrics", "curves", "per_image", *sources)
     outputs = ("loss", "roc", "precision_recall", "confusion", "examples")
     args = parse_arguments(__doc__, *inputs, "options", *outputs)
     options = read_options(ClassifierFigureOptions, args.options)
@@ -35,15 +23,7 @@ def main() -> None:
     plot_curve("roc", curves, metrics, options, args.roc)
     plot_curve("precision_recall", curves, metrics, options, args.precision_recall)
     plot_confusion(metrics, options, args.confusion)
-    index = read_table(args.index)
-    with np.load(args.cams) as cams:
-        slices = Slices(
-            pixels=np.load(args.pixels, mmap_mode="r"),
-            rows=dict(zip(index["image_id"], index["row"], strict=True)),
-            cams=dict(zip(cams["image_id"].tolist(), cams["cam"], strict=True)),
-            images=read_table(args.images, IMAGES).set_index("image_id"),
-            boxes=read_table(args.boxes, BOXES),
-        )
+    slices = read_slices(**{name: getattr(args, name) for name in sources})
     plot_examples(read_table(args.per_image), slices, metrics["threshold"], options, args.examples)
     logger.info("drew %d figures of %s", len(outputs), options.title)
 

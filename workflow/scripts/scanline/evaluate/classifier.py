@@ -12,7 +12,7 @@ from scanline.evaluate.binary import CLASS_METRICS, CLASS_ROWS, METRICS, BinaryM
 from scanline.evaluate.bootstrap import Interval, bootstrap_intervals, number_clusters
 from scanline.evaluate.curves import curve_table
 from scanline.evaluate.operating_point import OperatingPoint, fit_operating_point
-from scanline.evaluate.options import EvaluateClassifierOptions
+from scanline.evaluate.options import EvaluateClassifierOptions, EvaluateOptions
 from scanline.evaluate.scores import SUBSETS, check_scores, cluster_names, clustered_by, join_patients
 
 
@@ -52,10 +52,11 @@ def evaluate_classifier(
         InputError: For scores that do not fit (see `check_scores`), and for a val subset without positives or
             without negatives under a rule that needs them.
     """
+    scoring = options.evaluate
     table = join_patients(check_scores(scores, where), images, where)
     val = table[table["subset"] == "val"]
     point = fit_operating_point(
-        options.operating_point, val["image_id"].tolist(), _truth(val), _probability(val), where=where
+        scoring.operating_point, val["image_id"].tolist(), _truth(val), _probability(val), where=where
     )
     table = table.assign(predicted=point.predict(_probability(table)))
     parts = {name: table[table["subset"] == name] for name in SUBSETS if (table["subset"] == name).any()}
@@ -64,12 +65,12 @@ def evaluate_classifier(
         "threshold_rule": point.rule,
         "threshold_from": point.subset or "configuration",
         "interval": {
-            "level": options.confidence_level,
-            "resamples": options.bootstrap_resamples,
+            "level": scoring.confidence_level,
+            "resamples": scoring.bootstrap_resamples,
             "clustered_by": clustered_by(parts["test"]["patient_id"]),
             "method": "percentile",
         },
-        "subsets": {name: measure_subset(part, options, name) for name, part in parts.items()},
+        "subsets": {name: measure_subset(part, scoring, name) for name, part in parts.items()},
     }
     curves = [curve_table(name, _truth(part), _probability(part)) for name, part in parts.items()]
     return ClassifierEvaluation(
@@ -77,7 +78,7 @@ def evaluate_classifier(
     )
 
 
-def measure_subset(table: pd.DataFrame, options: EvaluateClassifierOptions, subset: str) -> dict[str, Any]:
+def measure_subset(table: pd.DataFrame, options: EvaluateOptions, subset: str) -> dict[str, Any]:
     """All metrics of one subset, each with its interval.
 
     Args:

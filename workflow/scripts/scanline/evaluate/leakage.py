@@ -82,14 +82,18 @@ def compare_splits(
         and _question(grouped.run) == _question(naive.run)
     ]
     replicates = {
-        _run_key(result.run): _test_replicates(result, options)
+        _run_key(result.run): _test_replicates(result, options.evaluate)
         for result in {id(result): result for pair in pairs for result in pair}.values()
     }
     return {
         "rows": [_row(result) for result in results],
         "differences": [
             _difference(
-                grouped, naive, replicates[_run_key(grouped.run)], replicates[_run_key(naive.run)], options
+                grouped,
+                naive,
+                replicates[_run_key(grouped.run)],
+                replicates[_run_key(naive.run)],
+                options.evaluate,
             )
             for grouped, naive in pairs
         ],

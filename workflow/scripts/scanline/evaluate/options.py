@@ -21,9 +21,10 @@ class EvaluateOptions(Options):
     seed: int = Field(default=0, ge=0, description="Seed of the resampling.")
 
 
-class EvaluateClassifierOptions(EvaluateOptions):
+class EvaluateClassifierOptions(Options):
     """What the rule evaluate_classifier is told."""
 
+    evaluate: EvaluateOptions = Field(default=EvaluateOptions(), description="Operating point and intervals.")
     patient_salt: str = Field(description="Salt of the patient pseudonyms in the table of single images.")
 
 
@@ -37,7 +38,8 @@ class ComparedRun(Options):
     seed: int = Field(ge=0, description="The training seed.")
 
 
-class CompareSplitsOptions(EvaluateOptions):
+class CompareSplitsOptions(Options):
     """What the rule compare_splits is told."""
 
+    evaluate: EvaluateOptions = Field(default=EvaluateOptions(), description="Of which: the intervals.")
     runs: tuple[ComparedRun, ...] = Field(description="The runs, in the order of the files given for them.")

@@ -71,7 +71,8 @@ def _refuse_rows(
     if not wrong.any():
         return
     first = table.loc[wrong].iloc[0]
-    value = "null" if pd.isna(first[column]) else repr(str(first[column]))
+    entry = first[column]
+    value = "null" if pd.isna(entry) else repr(entry) if isinstance(entry, str) else str(entry)
     more = f" (and {int(wrong.sum()) - 1} more)" if wrong.sum() > 1 else ""
     _refuse(f"{where}: image {first['image_id']}: {column}", f"{value}{more}", expected)
 

@@ -82,7 +82,9 @@ def plot_curve(
         else:
             axes.plot([], [], color=GREY, linewidth=1, linestyle=":", label="chance (prevalence)")
         if marked:
-            label = f"threshold {format_value(metrics['threshold'])}, chosen on {metrics['threshold_from']}"
+            rule, where = metrics["threshold_rule"], metrics["threshold_from"]
+            origin = "fixed" if rule == "fixed" else f"chosen on {where}"
+            label = f"threshold {format_value(metrics['threshold'])}, {origin}"
             axes.plot([], [], marker="D", markersize=7, color=GREY, linestyle="none", label=label)
         axes.set(xlim=(-0.015, 1.015), ylim=(-0.015, 1.015), xlabel=texts["x_label"], ylabel=texts["y_label"])
         axes.set_aspect("equal")

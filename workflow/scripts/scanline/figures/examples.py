@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
+from scanline.core.tables import BOXES, IMAGES, read_table
 from scanline.figures.numbers import format_count, format_value
 from scanline.figures.options import ClassifierFigureOptions
 from scanline.figures.style import (
@@ -69,6 +70,28 @@ class Slices:
     cams: Mapping[str, NDArray[np.floating[Any]]]
     images: pd.DataFrame
     boxes: pd.DataFrame
+
+
+def read_slices(*, pixels: Path, index: Path, cams: Path, images: Path, boxes: Path) -> Slices:
+    """Read what the examples are drawn from; the pixel cache is mapped, not loaded.
+
+    Args:
+        pixels: The pixel cache, .npy.
+        index: Its table of rows.
+        cams: Grad-CAM maps, .npz with the arrays `image_id` and `cam`.
+        images: Images table.
+        boxes: Boxes table.
+    """
+    places = read_table(index)
+    with np.load(cams) as maps:
+        found = dict(zip(maps["image_id"].tolist(), maps["cam"], strict=True))
+    return Slices(
+        pixels=np.load(pixels, mmap_mode="r"),
+        rows=dict(zip(places["image_id"], places["row"], strict=True)),
+        cams=found,
+        images=read_table(images, IMAGES).set_index("image_id"),
+        boxes=read_table(boxes, BOXES),
+    )
 
 
 def choose_examples(
@@ -268,7 +291,7 @@ def _draw_example(page: _Page, x: float, example: Example, slices: Slices, label
         axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, extent=extent, interpolation="bilinear")
     cam = slices.cams.get(example.image_id)
     if cam is None:
-        right.text(0.5, 0.05, "no map", transform=right.transAxes, ha="center", size=8, colour=FAINT)
+        right.text(0.5, 0.05, "no map", transform=right.transAxes, ha="center", size=8, color=FAINT)
     else:
         heat = np.asarray(cam, dtype=np.float64)
         right.imshow(

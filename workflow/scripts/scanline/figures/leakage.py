@@ -55,7 +55,7 @@ def _draw_pairs(figure: Figure, pairs: Sequence[tuple[str, dict[str, dict[str, A
         _draw_metric(axes, name, pairs)
         axes.set_title(title)
     _draw_share(panels[1, 1], pairs)
-    panels[1, 1].set_title("Test images whose\npatient is in train")
+    panels[1, 1].set_title("Test images tied\nto train images")
     for axes in panels.flat:
         axes.set_yticks(range(len(pairs)), [name for name, _ in reversed(pairs)])
         axes.set_ylim(-0.55, len(pairs) - 0.45)

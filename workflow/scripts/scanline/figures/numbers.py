@@ -28,13 +28,17 @@ def format_metric(metric: Mapping[str, Any] | None, decimals: int = 3) -> str:
     return f"{format_value(metric['value'], decimals)} {interval}"
 
 
-def format_difference(metric: Mapping[str, Any] | None, decimals: int = 3) -> str:
-    """A difference with its sign as `+value [low, high]`, or `undefined: reason`."""
+def format_difference(metric: Mapping[str, Any] | None, decimals: int = 3) -> tuple[str, str]:
+    """A difference with signs: `+value` and `[low, high]`, or `undefined: reason` and an empty text."""
     if metric is None or metric["value"] is None:
-        return format_metric(metric, decimals)
+        return format_metric(metric, decimals), ""
     low, high = metric.get("low"), metric.get("high")
-    signed = [_signed(number, decimals) for number in (metric["value"], low, high) if number is not None]
-    return f"{signed[0]} [{signed[1]}, {signed[2]}]" if len(signed) == 3 else f"{signed[0]} [no interval]"
+    interval = (
+        "[no interval]"
+        if low is None or high is None
+        else f"[{_signed(low, decimals)}, {_signed(high, decimals)}]"
+    )
+    return _signed(metric["value"], decimals), interval
 
 
 def _signed(value: float, decimals: int) -> str:
@@ -78,8 +82,3 @@ def format_seconds(seconds: float | None) -> str:
 def spell(name: str) -> str:
     """A name of the configuration as words: underscores become spaces."""
     return name.replace("_", " ")
-
-
-def name_of_run(run: Mapping[str, Any]) -> str:
-    """A run in one line: split, task, model, seed."""
-    return f"{run['split']} · {run['task']} · {run['model']} · seed {run['seed']}"

@@ -19,17 +19,23 @@ NOT_REPORTED = "not reported"
 
 
 @dataclass(frozen=True)
+class Cell:
+    """A value and its range in words; `range` is None where there is no value."""
+
+    value: str
+    range: str | None
+
+
+@dataclass(frozen=True)
 class Row:
     """One row of the table.
 
     Args:
-        kind: `ours` (cells are metrics of metrics.json), `spread` or `theirs` (cells are words).
+        kind: `ours` (cells are metrics of metrics.json), `spread` or `theirs` (cells are `Cell`).
         name: First line of the row's head.
         detail: Second line of the row's head.
         cells: One for each of `HEADLINE`.
-        images: Images of test, in words.
-        patients: Patients of test, in words.
-        anchor: Where on the page the model is described; empty without.
+        anchor: Where the model is described, as the target of a link; empty without.
         leak_free: Whether the split's receipt says so; None where that means nothing.
     """
 
@@ -37,8 +43,6 @@ class Row:
     name: str
     detail: str
     cells: tuple[Any, ...]
-    images: str
-    patients: str
     anchor: str = ""
     leak_free: bool | None = None
 
@@ -53,6 +57,7 @@ def headline_rows(
     metrics: Sequence[Mapping[str, Any]],
     yardsticks: Sequence[ReportedYardstick] = (),
     leak_free: Mapping[str, bool] | None = None,
+    link: str = "#{anchor}",
 ) -> list[Row]:
     """Rows of the first table: one a model, one for several seeds of a model, one a yardstick.
 
@@ -61,6 +66,7 @@ def headline_rows(
         metrics: metrics.json of each, in the same order.
         yardsticks: Figures of others.
         leak_free: Split to what its receipt says; None where no receipt is at hand.
+        link: Pattern of the links to the models, with `{study}` and `{anchor}`.
     """
     rows = []
     for place, (run, values) in enumerate(zip(runs, metrics, strict=True)):
@@ -69,11 +75,10 @@ def headline_rows(
             Row(
                 kind="ours",
                 name=f"{run.model}, {run.task}",
-                detail=f"split {run.split}, seed {run.seed}",
+                detail=f"split {run.split}, seed {run.seed}; {format_count(test['images'])} images of"
+                f" {format_count(test['patients'])} patients",
                 cells=tuple(test["metrics"].get(name) for name in HEADLINE),
-                images=format_count(test["images"]),
-                patients=format_count(test["patients"]),
-                anchor=anchor_of(run),
+                anchor=link.format(study=getattr(run, "study", ""), anchor=anchor_of(run)),
                 leak_free=None if leak_free is None else leak_free[run.split],
             )
         )
@@ -90,23 +95,25 @@ def _but_seed(run: ReportedRun) -> tuple[str, str, str, str]:
 def _spread_row(run: ReportedRun, metrics: Sequence[Mapping[str, Any]]) -> Row:
     cells = []
     for name in HEADLINE:
-        found = [
-            (values["subsets"]["test"]["metrics"].get(name) or {"value": None})["value"] for values in metrics
-        ]
-        defined = [value for value in found if value is not None]
+        found = [values["subsets"]["test"]["metrics"].get(name) or {"value": None} for values in metrics]
+        defined = [float(metric["value"]) for metric in found if metric["value"] is not None]
         if not defined:
-            cells.append("undefined for all seeds")
+            cells.append(Cell("undefined for all seeds", None))
             continue
-        text = f"{format_value(sum(defined) / len(defined))}, {format_value(min(defined))} to {format_value(max(defined))}"
-        cells.append(text if len(defined) == len(found) else f"{text} ({len(defined)} of {len(found)} seeds)")
+        spread = f"{format_value(min(defined))} to {format_value(max(defined))}"
+        if len(defined) < len(found):
+            spread += f" ({len(defined)} of {len(found)} seeds)"
+        cells.append(Cell(format_value(sum(defined) / len(defined)), spread))
     detail = f"split {run.split}: mean, lowest to highest"
-    return Row("spread", f"{run.model}, {run.task}: {len(metrics)} seeds", detail, tuple(cells), "", "")
+    return Row("spread", f"{run.model}, {run.task}, {len(metrics)} seeds", detail, tuple(cells))
 
 
 def _yardstick_row(yardstick: ReportedYardstick) -> Row:
     cells = tuple(
-        format_value(yardstick.metrics[name]) if name in yardstick.metrics else NOT_REPORTED
+        Cell(format_value(yardstick.metrics[name]), "as reported")
+        if name in yardstick.metrics
+        else Cell(NOT_REPORTED, None)
         for name in HEADLINE
     )
-    detail = f"as reported by them; compare with split {yardstick.split}, task {yardstick.task}"
-    return Row("theirs", yardstick.name, detail, cells, NOT_REPORTED, NOT_REPORTED)
+    detail = f"reported by them; compare with split {yardstick.split}, task {yardstick.task}"
+    return Row("theirs", yardstick.name, detail, cells)

@@ -13,7 +13,6 @@ from scanline.core.errors import InputError
 from scanline.core.files import written_aside
 from scanline.figures.numbers import (
     format_count,
-    format_difference,
     format_interval,
     format_metric,
     format_share,
@@ -78,7 +77,6 @@ def render(template: str, values: Mapping[str, Any]) -> str:
     )
     environment.filters |= {
         "count": format_count,
-        "difference": format_difference,
         "interval": format_interval,
         "metric": format_metric,
         "share": format_share,

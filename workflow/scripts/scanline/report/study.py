@@ -17,7 +17,7 @@ from scanline.figures.numbers import (
     format_value,
     spell,
 )
-from scanline.report.headline import HEADLINE, anchor_of, headline_rows
+from scanline.report.headline import HEADLINE, Cell, anchor_of, headline_rows
 from scanline.report.options import ReportedRun, ReportOptions
 from scanline.report.page import Picture, embed_png
 from scanline.report.words import (
@@ -27,6 +27,7 @@ from scanline.report.words import (
     judge_split,
     name_interval,
     name_threshold,
+    place_threshold,
 )
 
 KINDS = ("files", "images", "annotations", "masks", "other", "refused")
@@ -89,7 +90,7 @@ def describe_study(options: ReportOptions, files: StudyFiles) -> dict[str, Any]:
     comparison = files.comparison if files.comparison and files.comparison["differences"] else None
     return {
         "options": options,
-        "threshold_from": " or ".join(sorted({values["threshold_from"] for values in files.metrics})),
+        "threshold_place": " or ".join(dict.fromkeys(map(place_threshold, files.metrics))),
         "headline": {
             "heads": list(HEADLINE.values()),
             "rows": headline_rows(options.runs, files.metrics, options.yardsticks, leak_free),
@@ -181,13 +182,14 @@ def describe_flow(flow: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def count_rejects(rejects: pd.DataFrame) -> list[dict[str, Any]]:
-    """Entries of the rejects table by action, reason, source and stage: refused first, most frequent first."""
+    """Entries of the rejects table by action, reason, source and stage; refused, then most frequent first."""
     if rejects.empty:
         return []
-    counts = rejects.groupby(["action", "reason", "source", "stage"], sort=True).size()
-    rows = [
-        dict(zip(("action", "reason", "source", "stage"), key, strict=True), entries=int(entries))
-        for key, entries in counts.items()
+    keys = ["action", "reason", "source", "stage"]
+    counts = rejects.groupby(keys, sort=True).size().reset_index(name="entries")
+    rows: list[dict[str, Any]] = [
+        {**{name: str(row[name]) for name in keys}, "entries": int(row["entries"])}
+        for row in counts.to_dict("records")
     ]
     order = {"refused": 0, "repaired": 1, "noted": 2}
     return sorted(rows, key=lambda row: (order.get(row["action"], 3), -row["entries"], row["reason"]))
@@ -218,7 +220,7 @@ def describe_split(name: str, receipt: Mapping[str, Any]) -> dict[str, Any]:
             "test_images": leak["test_images"],
             "share": format_share(leak["test_images_share"]),
         }
-        for key, leak in receipt["leaks"].items()
+        for key, leak in sorted(receipt["leaks"].items(), key=lambda item: _place(item[0]))
     ]
     return {
         "name": name,
@@ -230,19 +232,25 @@ def describe_split(name: str, receipt: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _place(key: str) -> tuple[int, str]:
+    known = list(KEYS)
+    return (known.index(key) if key in known else len(known), key)
+
+
 def _describe_label(facts: Mapping[str, Any] | None) -> dict[str, str]:
     if facts is None:
         return {"count": "unknown", "detail": "nobody looked"}
     known = facts["positive"] + facts["negative"]
-    detail = f"of {format_count(known)}: {format_share(facts['prevalence'])}"
+    detail = f"{format_share(facts['prevalence'])} of {format_count(known)}"
     if facts["unknown"]:
-        detail += f"; {format_count(facts['unknown'])} unknown"
+        detail += f", {format_count(facts['unknown'])} unknown"
     return {"count": format_count(facts["positive"]), "detail": detail}
 
 
 def describe_leakage(comparison: Mapping[str, Any]) -> dict[str, Any]:
     """Rows of the table of differences between the naive and the grouped split."""
-    names = list(dict.fromkeys(name for row in comparison["differences"] for name in row["metrics"]))
+    found = {name for row in comparison["differences"] for name in row["metrics"]}
+    names = [name for name in METRICS if name in found]
     shares = {
         (row["split"], row["task"], row["model"], row["seed"]): row["leaking_test_images_share"]
         for row in comparison["rows"]
@@ -256,11 +264,11 @@ def describe_leakage(comparison: Mapping[str, Any]) -> dict[str, Any]:
                 "name": f"{row['model']}, {row['task']}",
                 "detail": f"seed {row['seed']}",
                 "path": f"{row['from']} → {row['to']}",
-                "cells": [format_difference(row["metrics"].get(name)) for name in names],
+                "cells": [Cell(*format_difference(row["metrics"].get(name))) for name in names],
                 "leaking": f"{before} → {after}",
             }
         )
-    return {"names": [HEADLINE.get(name, METRICS.get(name, spell(name))) for name in names], "rows": rows}
+    return {"names": [HEADLINE.get(name, METRICS[name]) for name in names], "rows": rows}
 
 
 def describe_model(
@@ -363,9 +371,9 @@ def _study_pictures(options: ReportOptions, files: StudyFiles) -> dict[str, Pict
     alts = {
         "flow": f"Flow diagram from raw files to subsets: {flow}.",
         "class_balance": f"Bars of positive, negative and unknown images for {labels}.",
-        "subset_balance": f"Share of images and prevalence of each subset of the splits {splits}, beside targets.",
-        "leakage": "Accuracy, F1 and AUROC with intervals on both splits, and the share of leaking test images;"
-        " the table below holds the differences.",
+        "subset_balance": f"Share of images and prevalence by subset of the splits {splits}, beside targets.",
+        "leakage": "Accuracy, F1 and AUROC with intervals on both splits, and the share of leaking test"
+        " images; the table below holds the differences.",
     }
     return {name: embed_png(files.study_figures[name], alts[name]) for name in STUDY_FIGURES}
 
@@ -380,7 +388,8 @@ def _run_pictures(
         "roc": f"ROC curves of val and test; AUROC on test {format_metric(test['metrics'].get('auroc'))}.",
         "precision_recall": "Precision-recall curves of val and test; AUPRC on test"
         f" {format_metric(test['metrics'].get('auprc'))}.",
-        "confusion": f"Confusion matrices of val and test; on test {format_count(counts['tp'])} true positives,"
+        "confusion": "Confusion matrices of val and test; on test"
+        f" {format_count(counts['tp'])} true positives,"
         f" {format_count(counts['fp'])} false positives, {format_count(counts['fn'])} false negatives,"
         f" {format_count(counts['tn'])} true negatives.",
         "examples": "Slices of test beside their Grad-CAM maps: true positives, false positives, false"

@@ -18,9 +18,9 @@ RULES = {
 KEYS = {
     "patient_id": "patient",
     "volume_id": "volume",
-    "sha256": "file content",
-    "phash": "perceptual hash (images with content)",
     "group_id": "group",
+    "sha256": "file content",
+    "phash": "perceptual hash (a hint: different heads can share one)",
 }
 
 
@@ -58,6 +58,13 @@ def explain_threshold(metrics: Mapping[str, Any], names: Sequence[str]) -> str:
     )
 
 
+def place_threshold(metrics: Mapping[str, Any]) -> str:
+    """Where the threshold comes from, to stand behind the word threshold."""
+    if metrics["threshold_rule"] == "fixed":
+        return "fixed beforehand"
+    return f"chosen beforehand on {metrics['threshold_from']}"
+
+
 def name_threshold(metrics: Mapping[str, Any]) -> str:
     """A threshold, or why there is none."""
     threshold = metrics["threshold"]
@@ -68,17 +75,14 @@ def judge_split(receipt: Mapping[str, Any]) -> str:
     """Whether a split leaks, in plain words."""
     if receipt["leak_free"]:
         return (
-            "Leak-free: no patient, volume, file or group of images stands in two subsets. The gate checked it"
-            " before any training."
+            "Leak-free: no patient, volume, file or group of images stands in two subsets. The gate checked"
+            " it before any training."
         )
-    worst = max(receipt["leaks"].items(), key=lambda item: (item[1]["test_images"], item[0]), default=None)
-    if worst is None:
-        return "This split leaks."
-    key, leak = worst
-    patients = receipt["leaks"].get("patient_id", leak)
-    key = "patient_id" if patients["test_images"] == leak["test_images"] else key
+    leaks = {key: receipt["leaks"][key] for key in KEYS if key in receipt["leaks"] and key != "phash"}
+    key = max(leaks, key=lambda name: leaks[name]["test_images"])  # the first of equals: the patient
+    leak = leaks[key]
     return (
         f"This split leaks: {format_count(leak['test_images'])} test images"
-        f" ({format_share(leak['test_images_share'])}) share their {KEYS.get(key, spell(key))} with train. It stands"
-        " here to show what that is worth; its figures say nothing about new patients."
+        f" ({format_share(leak['test_images_share'])}) share their {KEYS.get(key, spell(key))} with train. It"
+        " stands here to show what that is worth; its figures say nothing about new patients."
     )

@@ -43,6 +43,7 @@ DEEP_GREY: tuple[tuple[Point, Point, float], ...] = (
     ((13.0, 20.0, 8.0), (14.0, 8.0, 16.0), 5.0),  # caudate
     ((24.0, 14.0, 3.0), (27.0, -4.0, 6.0), 6.5),  # lentiform
     ((10.0, -6.0, 6.0), (14.0, -17.0, 8.0), 7.5),  # thalamus
+    ((20.0, -38.0, -34.0), (30.0, -40.0, -34.0), 22.0),  # cerebellum
 )
 PETROUS_BONE: tuple[tuple[Point, Point, float], ...] = (
     ((66.0, -27.0, -37.0), (17.0, 4.0, -37.0), 9.0),
@@ -197,8 +198,8 @@ def _head_shell(head: Head, grid: Grid, depth: NDArray[np.float32]) -> NDArray[n
     """Air, head rest, scalp, skull with a frontal sinus; the inside is filled later."""
     hu = np.full(depth.shape, AIR, np.float32)
     rest = np.hypot(grid.x, grid.y + 5) - (head.axes_mm[1] + 26)
-    hu[(np.abs(rest) < 1.2) & (grid.y < -30)] = 300
-    skin = head.skull_mm + head.scalp_mm
+    hu[(np.abs(rest) < max(1.2, 0.6 * grid.pixel_mm)) & (grid.y < -30)] = 300
+    skin = _skin_mm(head)
     hu[depth > -skin] = SCALP
     hu[(depth > -skin + 1.5) & (depth < -head.skull_mm - 1)] = FAT + 60
     hu[depth > -head.skull_mm] = BONE
@@ -228,7 +229,7 @@ def _skull_base(head: Head, grid: Grid, depth: NDArray[np.float32], hu: NDArray[
         ((31.0, 0.78 * forward, -37.0), 17.0, 2.5, FAT),  # orbit
         ((31.0, 0.88 * forward, -37.0), 11.5, 0.0, 12.0),  # globe
     ):
-        around = capsule(grid, centre, centre, radius + wall, mirrored=True) & (depth > -skin_of(head))
+        around = capsule(grid, centre, centre, radius + wall, mirrored=True) & (depth > -_skin_mm(head))
         within = capsule(grid, centre, centre, radius, mirrored=True) & around
         hu[around & ~within] = BONE
         hu[within] = filling
@@ -238,7 +239,7 @@ def _skull_base(head: Head, grid: Grid, depth: NDArray[np.float32], hu: NDArray[
     return bone
 
 
-def skin_of(head: Head) -> float:
+def _skin_mm(head: Head) -> float:
     """Thickness in mm from the inner table of the skull to the skin."""
     return head.skull_mm + head.scalp_mm
 
@@ -253,8 +254,7 @@ def _fill_brain(
 ) -> None:
     """White matter, cortex along the surface and the sulci, deep grey nuclei, and a slight texture."""
     cortex = (depth < CORTEX_MM) | ((np.abs(fold) < head.sulcus + 0.3) & (depth < 12 + 30 * head.sulcus))
-    cerebellum = grid.z_mm < -18
-    grey = cortex | _union(grid, DEEP_GREY, 1.0) | (cerebellum & (grid.y < -15) & (np.abs(grid.x) > 10))
+    grey = cortex | _union(grid, DEEP_GREY, 1.0)
     tissue = np.where(grey, GREY, WHITE) + head.shade_hu + 1.2 * head.texture.at(grid)
     hu[brain] = tissue[brain]
 
