@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import precision_recall_curve, roc_curve
+
 from scanline.core.files import write_json
 from scanline.core.tables import BOXES, IMAGES, REJECTS, labels_schema, write_table
-from sklearn.metrics import precision_recall_curve, roc_curve
 
 SIZE = 48
 ORIGINAL = (96, 64)
@@ -71,9 +72,10 @@ def make_study(folder: Path, patients: int = 20, slices: int = 12) -> dict[str, 
                     }
                 )
     images = pd.DataFrame(rows)
-    paths = {
-        name: folder / f"{name}.parquet" for name in ("images", "labels", "boxes", "index", "rejects")
-    } | {"pixels": folder / "pixels.npy", "flow": folder / "flow.json"}
+    paths = {name: folder / f"{name}.parquet" for name in ("images", "labels", "boxes", "index", "rejects")} | {
+        "pixels": folder / "pixels.npy",
+        "flow": folder / "flow.json",
+    }
     write_table(images, paths["images"], IMAGES)
     classes = ("haemorrhage", "perihaematomal_oedema")
     write_table(pd.DataFrame(labels), paths["labels"], labels_schema(classes))
@@ -180,9 +182,7 @@ def make_receipt(split: str, images: int) -> dict[str, Any]:
         "protocol": split,
         "leak_free": not naive,
         "subsets": subsets,
-        "leaks": {
-            key: leak if naive and key in {"patient_id", "volume_id", "group_id"} else none for key in keys
-        },
+        "leaks": {key: leak if naive and key in {"patient_id", "volume_id", "group_id"} else none for key in keys},
     }
 
 
@@ -234,9 +234,7 @@ def make_run(folder: Path, study: dict[str, Path], seed: int = 1) -> dict[str, P
     probability = 1 / (1 + np.exp(-(rng.normal(0, 1.3, len(scored)) + np.where(truth, 1.8, -2.2))))
     subset = np.where(scored["patient_id"].isin([f"patient-{n}" for n in range(10, 14)]), "val", "test")
     predicted = probability >= 0.4
-    outcome = np.select(
-        [truth & predicted, ~truth & predicted, truth & ~predicted], ["TP", "FP", "FN"], default="TN"
-    )
+    outcome = np.select([truth & predicted, ~truth & predicted, truth & ~predicted], ["TP", "FP", "FN"], default="TN")
     patient = [hashlib.sha256(f"salt{name}".encode()).hexdigest()[:12] for name in scored["patient_id"]]
     per_image = pd.DataFrame(
         {
@@ -254,9 +252,7 @@ def make_run(folder: Path, study: dict[str, Path], seed: int = 1) -> dict[str, P
     write_json(paths["metrics"], make_metrics(per_image))
     losses = pd.DataFrame({"epoch": range(1, 9)})
     losses["train_loss"] = 0.6 * 0.72 ** losses["epoch"] + 0.02
-    losses["val_loss"] = (
-        0.55 * 0.75 ** losses["epoch"] + 0.004 * (losses["epoch"] - 5).clip(lower=0) ** 2 + 0.08
-    )
+    losses["val_loss"] = 0.55 * 0.75 ** losses["epoch"] + 0.004 * (losses["epoch"] - 5).clip(lower=0) ** 2 + 0.08
     losses["learning_rate"], losses["seconds"] = 1e-3, 1.5
     losses["is_best"] = losses["val_loss"] == losses["val_loss"].min()
     losses.to_csv(paths["history"], index=False)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
 from scanline.split.options import GroupedSplit, NaiveImageSplit, Ratios
 
 REAL = Path(os.environ.get("SCANLINE_DATA", Path(__file__).parents[3] / "shared" / "data")) / "phe_sich_ids"
@@ -59,9 +60,7 @@ def random_cohort(seed: int, n_patients: int = 60, unknown: float = 0.1) -> tupl
     return images, labels
 
 
-def grouped(
-    seed: int = 42, balance: tuple[str, ...] = ("bleed", "oedema"), ratios: Ratios = RATIOS
-) -> GroupedSplit:
+def grouped(seed: int = 42, balance: tuple[str, ...] = ("bleed", "oedema"), ratios: Ratios = RATIOS) -> GroupedSplit:
     return GroupedSplit(protocol="grouped", ratios=ratios, balance=balance, seed=seed)
 
 
@@ -89,9 +88,7 @@ def real_tables() -> tuple[pd.DataFrame, pd.DataFrame]:
     """Images and labels of the real study, by its XML files: a box is a haemorrhage."""
     files = sorted((REAL / "SubdatasetC_PNG" / "annotation").rglob("*.xml"))
     if not files:
-        pytest.skip(
-            f"the real study is not at {REAL}; set SCANLINE_DATA to the folder that holds phe_sich_ids"
-        )
+        pytest.skip(f"the real study is not at {REAL}; set SCANLINE_DATA to the folder that holds phe_sich_ids")
     rows, truth = [], []
     for file in files:
         patient = int(file.parent.name.removeprefix("annotation"))

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn import metrics as sk
+
 from scanline.evaluate.binary import (
     CLASS_METRICS,
     METRICS,
@@ -16,7 +18,6 @@ from scanline.evaluate.binary import (
     cumulative_counts,
 )
 from scanline.evaluate.curves import precision_recall_points, roc_points
-from sklearn import metrics as sk
 
 TOLERANCE = 1e-12
 TIED = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.5 + 1e-16, 0.75, 1.0])
@@ -65,9 +66,7 @@ def of_sklearn(truth, probability, predicted, weights):
 def assert_equal(ours, theirs):
     assert set(ours) == set(theirs)
     for name, value in ours.items():
-        if np.isnan(
-            value
-        ):  # undefined: scikit-learn says NaN, or 0 (mcc), or leaves the class out of the mean
+        if np.isnan(value):  # undefined: scikit-learn says NaN, or 0 (mcc), or leaves the class out of the mean
             assert np.isnan(theirs[name]) or theirs[name] == 0 or name.startswith(("macro", "weighted"))
         else:
             assert value == pytest.approx(theirs[name], abs=TOLERANCE), name

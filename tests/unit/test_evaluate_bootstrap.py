@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from sklearn import metrics as sk
+
 from scanline.evaluate import bootstrap
 from scanline.evaluate.binary import BinaryMetrics
 from scanline.evaluate.bootstrap import (
@@ -13,7 +15,6 @@ from scanline.evaluate.bootstrap import (
     seeded_generator,
 )
 from scanline.evaluate.options import EvaluateOptions
-from sklearn import metrics as sk
 
 
 def clustered_predictions(generator, patients=30, images_each=20, between=1.0):
@@ -34,9 +35,7 @@ def test_weights_equal_explicit_resampling_scored_by_scikit_learn():
     probability = probability.round(1)  # ties
     predicted = probability >= 0.5
     resamples = 25
-    ours = resample(
-        BinaryMetrics(truth, predicted, probability), patient, resamples, seeded_generator(3, "x")
-    )
+    ours = resample(BinaryMetrics(truth, predicted, probability), patient, resamples, seeded_generator(3, "x"))
     drawn = seeded_generator(3, "x").integers(0, 12, size=(resamples, 12))
     for row, patients in enumerate(drawn):
         images = np.concatenate([np.flatnonzero(patient == one) for one in patients])

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn import metrics as sk
+
 from scanline.core.errors import InputError
 from scanline.core.privacy import pseudonym
 from scanline.core.tables import IMAGES
 from scanline.evaluate.binary import METRICS
 from scanline.evaluate.classifier import evaluate_classifier
 from scanline.evaluate.options import EvaluateClassifierOptions, EvaluateOptions
-from sklearn import metrics as sk
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 OPTIONS = EvaluateClassifierOptions(patient_salt="salt", evaluate=EvaluateOptions(bootstrap_resamples=200))
@@ -41,9 +42,7 @@ def make_tables(images=400, patients=40, seed=0):
 
 def as_text(result):
     tables = result.per_image.to_json(), result.curves.to_json()
-    return json.dumps(
-        [result.metrics, result.operating_point.as_json(), *tables], sort_keys=True, allow_nan=False
-    )
+    return json.dumps([result.metrics, result.operating_point.as_json(), *tables], sort_keys=True, allow_nan=False)
 
 
 def test_values_equal_scikit_learn_on_the_test_subset():
@@ -51,9 +50,7 @@ def test_values_equal_scikit_learn_on_the_test_subset():
     result = evaluate_classifier(scores, images, OPTIONS)
     test = scores[scores["subset"] == "test"]
     predicted = test["probability"] >= result.metrics["threshold"]
-    report = sk.classification_report(
-        test["truth"], predicted, target_names=["negative", "positive"], output_dict=True
-    )
+    report = sk.classification_report(test["truth"], predicted, target_names=["negative", "positive"], output_dict=True)
     subset = result.metrics["subsets"]["test"]
     assert subset["metrics"]["accuracy"]["value"] == pytest.approx(report["accuracy"], abs=1e-12)
     assert subset["metrics"]["auroc"]["value"] == pytest.approx(
@@ -107,14 +104,8 @@ def test_the_threshold_never_sees_test():
     assert before.metrics["subsets"]["val"] == after.metrics["subsets"]["val"]
     assert before.metrics["subsets"]["test"] != after.metrics["subsets"]["test"]
     without = changed[changed["subset"] == "val"].index[:1].append(changed[test].index[:1])
-    assert (
-        evaluate_classifier(scores.drop(without[1]), images, OPTIONS).operating_point
-        == before.operating_point
-    )
-    assert (
-        evaluate_classifier(scores.drop(without[0]), images, OPTIONS).operating_point
-        != before.operating_point
-    )
+    assert evaluate_classifier(scores.drop(without[1]), images, OPTIONS).operating_point == before.operating_point
+    assert evaluate_classifier(scores.drop(without[0]), images, OPTIONS).operating_point != before.operating_point
 
 
 def test_equal_whatever_the_order_of_rows_and_the_salt_changes_no_number():
@@ -336,9 +327,7 @@ def test_the_command_line_writes_equal_bytes_under_any_hash_seed(tmp_path):
 
 def test_bad_scores_end_the_command_line_in_one_line(tmp_path):
     write_inputs(tmp_path)
-    pd.read_parquet(tmp_path / "scores.parquet").assign(probability=2.0).to_parquet(
-        tmp_path / "scores.parquet"
-    )
+    pd.read_parquet(tmp_path / "scores.parquet").assign(probability=2.0).to_parquet(tmp_path / "scores.parquet")
     done = call(tmp_path)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
 from scanline.core.errors import InputError
 from scanline.evaluate.classifier import evaluate_classifier
 from scanline.evaluate.leakage import compare_splits
@@ -27,9 +28,7 @@ def evaluated(seed, noise, *, positives=True):
         truth &= subset == "val"
     scores = pd.DataFrame({"image_id": names, "subset": subset, "truth": truth, "probability": probability})
     images = pd.DataFrame({"image_id": names, "patient_id": patient.astype(str)})
-    options = EvaluateClassifierOptions(
-        patient_salt="salt", evaluate=EvaluateOptions(bootstrap_resamples=300)
-    )
+    options = EvaluateClassifierOptions(patient_salt="salt", evaluate=EvaluateOptions(bootstrap_resamples=300))
     result = evaluate_classifier(scores, images, options)
     return result.metrics, result.per_image
 

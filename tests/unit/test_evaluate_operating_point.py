@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn import metrics as sk
+
 from scanline.core.errors import InputError
 from scanline.evaluate.operating_point import best_threshold, digest_of_scores, fit_operating_point
-from sklearn import metrics as sk
 
 
 def ids(count):
@@ -51,16 +52,12 @@ def test_equally_good_gaps_give_the_lowest():
     truth = np.array([True, False, False, True, False])  # F1 2/3 after the first, and after the fourth
     threshold, value = best_threshold("f1", truth, np.array([0.9, 0.8, 0.7, 0.6, 0.1]))
     assert (threshold, value) == (pytest.approx(0.35), pytest.approx(2 / 3))
-    tied = np.array(
-        [True, False, True, False, False, True]
-    )  # Youden 1/3 after the first, and after the third
+    tied = np.array([True, False, True, False, False, True])  # Youden 1/3 after the first, and after the third
     threshold, _ = best_threshold("youden", tied, np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.1]))
     assert threshold == pytest.approx(0.65)
 
 
-@pytest.mark.parametrize(
-    "lower", [0.3, np.nextafter(0.3, 1)]
-)  # the middle rounds down for one, up for the other
+@pytest.mark.parametrize("lower", [0.3, np.nextafter(0.3, 1)])  # the middle rounds down for one, up for the other
 def test_neighbouring_floats_keep_the_threshold_above_the_lower_one(lower):
     upper = np.nextafter(lower, 1)
     threshold, value = best_threshold("f1", np.array([False, True]), np.array([lower, upper]))

@@ -3,10 +3,11 @@ import json
 import sys
 
 import pandas as pd
-import plot_classifier
 import pytest
 from PIL import Image
 from sample_results import make_run, make_study, metric
+
+import plot_classifier
 from scanline.core.errors import InputError
 from scanline.core.files import read_json
 from scanline.figures.classifier import plot_confusion, plot_curve
@@ -45,9 +46,7 @@ def test_the_script_draws_five_figures_with_the_same_bytes_each_time(study, run,
         arguments = {name: run[name] for name in ("history", "run", "metrics", "curves", "per_image", "cams")}
         arguments |= {name: study[name] for name in ("pixels", "index", "images", "boxes")} | paths
         options = json.dumps({"title": "a run", "phantom": True, "resolution_dpi": 60})
-        words = [
-            word for name, path in arguments.items() for word in (f"--{name.replace('_', '-')}", str(path))
-        ]
+        words = [word for name, path in arguments.items() for word in (f"--{name.replace('_', '-')}", str(path))]
         monkeypatch.setattr(sys, "argv", ["plot_classifier.py", "--options", options, *words])
         plot_classifier.main()
         digests.append([digest(path) for path in paths.values()])
@@ -68,9 +67,7 @@ def test_the_phantom_mark_changes_the_figure(run, tmp_path):
 
 def test_undefined_areas_are_drawn_as_words(run, tmp_path):
     metrics = read_json(run["metrics"])
-    metrics["subsets"]["val"]["metrics"] = {
-        name: metric(None) for name in metrics["subsets"]["val"]["metrics"]
-    }
+    metrics["subsets"]["val"]["metrics"] = {name: metric(None) for name in metrics["subsets"]["val"]["metrics"]}
     metrics["threshold"] = None
     metrics["subsets"]["val"]["confusion"] = {"tp": 0, "fp": 0, "fn": 0, "tn": 48}
     metrics["subsets"]["val"]["positives"] = 0
@@ -112,9 +109,7 @@ def test_examples_are_the_most_confident_and_the_nearest_to_the_threshold():
 
 
 def test_examples_show_other_patients_first_and_do_not_depend_on_row_order():
-    rows = per_image(
-        ("a", "p1", 0.9, "FP"), ("b", "p1", 0.8, "FP"), ("c", "p2", 0.7, "FP"), ("d", None, 0.6, "FP")
-    )
+    rows = per_image(("a", "p1", 0.9, "FP"), ("b", "p1", 0.8, "FP"), ("c", "p2", 0.7, "FP"), ("d", None, 0.6, "FP"))
     chosen = choose_examples(rows, "FP", None, 3)
     assert [example.image_id for example in chosen] == ["a", "c", "d"]
     assert choose_examples(rows.iloc[::-1], "FP", None, 3) == chosen

@@ -1,4 +1,5 @@
 import pytest
+
 from scanline.figures.numbers import (
     format_count,
     format_difference,

@@ -3,9 +3,10 @@ import json
 import sys
 
 import pandas as pd
-import plot_study
 import pytest
 from sample_results import SPLITS, make_comparison, make_receipt, make_study
+
+import plot_study
 from scanline.core.errors import InputError
 from scanline.core.files import read_json
 from scanline.figures.leakage import pair_rows, plot_leakage
@@ -80,9 +81,7 @@ def test_whole_prevalence_counts_one_split_and_leaves_out_unknown():
 
 def test_only_runs_that_differ_in_the_split_alone_are_paired(tmp_path):
     pairs = pair_rows(make_comparison())
-    assert [(sides["from"]["split"], sides["to"]["split"]) for _, sides in pairs] == [
-        ("grouped", "naive_image")
-    ]
+    assert [(sides["from"]["split"], sides["to"]["split"]) for _, sides in pairs] == [("grouped", "naive_image")]
     assert pairs[0][1]["from"]["task"] == pairs[0][1]["to"]["task"] == "classify"
     plot_leakage(None, OPTIONS, tmp_path / "none.png")
     comparison = make_comparison()

@@ -7,9 +7,10 @@ from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
+from sample_results import RUNS, SPLITS, make_run, make_study, metric
+
 import write_overview
 import write_report
-from sample_results import RUNS, SPLITS, make_run, make_study, metric
 from scanline.core.errors import InputError
 from scanline.core.files import read_json, write_json
 from scanline.core.tables import REJECTS, read_table

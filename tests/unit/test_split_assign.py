@@ -8,13 +8,6 @@ import pandas as pd
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from scanline.core.errors import InputError
-from scanline.core.tables import SPLIT, validate
-from scanline.split.assign import assign_grouped, search
-from scanline.split.groups import find_groups
-from scanline.split.naive import assign_naive_image
-from scanline.split.options import Ratios
-from scanline.split.verify import verify_split
 from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold
 from split_cohorts import (
     RATIOS,
@@ -27,6 +20,14 @@ from split_cohorts import (
     shuffled,
     worst_deviation,
 )
+
+from scanline.core.errors import InputError
+from scanline.core.tables import SPLIT, validate
+from scanline.split.assign import assign_grouped, search
+from scanline.split.groups import find_groups
+from scanline.split.naive import assign_naive_image
+from scanline.split.options import Ratios
+from scanline.split.verify import verify_split
 
 SEEDS = (42, 123, 456)
 
@@ -193,12 +194,8 @@ def test_a_class_without_one_side_is_named(truth, sign):
 def test_two_positive_groups_cannot_serve_three_subsets():
     images = patients_table([5] * 10)
     truth = images["patient_id"].isin(["p001", "p002"])
-    with pytest.raises(
-        InputError, match=r"no positive image in .* .2 of 10 groups have any.; expected at least"
-    ):
-        split_of(
-            images, labels_of(images, bleed=truth & images["image_id"].str.endswith("0")), balance=("bleed",)
-        )
+    with pytest.raises(InputError, match=r"no positive image in .* .2 of 10 groups have any.; expected at least"):
+        split_of(images, labels_of(images, bleed=truth & images["image_id"].str.endswith("0")), balance=("bleed",))
 
 
 def test_an_unknown_class_and_other_images():
@@ -207,9 +204,7 @@ def test_an_unknown_class_and_other_images():
         split_of(images, labels, balance=("blood",))
     with pytest.raises(InputError, match=r"labels table: image_id: found 1 images missing .* 's/000_00'"):
         split_of(images, labels.iloc[1:])
-    with pytest.raises(
-        InputError, match=r"groups table: image_id: found 1 images missing .* first 's/000_00'"
-    ):
+    with pytest.raises(InputError, match=r"groups table: image_id: found 1 images missing .* first 's/000_00'"):
         split_of(images.iloc[1:], labels)
     with pytest.raises(InputError, match="labels table: image_id: found 1 images more than once"):
         split_of(images, pd.concat([labels, labels.iloc[:1]]))
@@ -248,9 +243,7 @@ def test_large_cohorts_stay_close():
     st.sampled_from([(0.7, 0.1, 0.2), (0.98, 0.01, 0.01), (0.2, 0.5, 0.3)]),
 )
 def test_naive_sizes_are_the_rounded_shares(n_images, seed, shares):
-    groups = find_groups(
-        images_table([{"image_id": f"s/{index}", "patient_id": "p"} for index in range(n_images)])
-    )
+    groups = find_groups(images_table([{"image_id": f"s/{index}", "patient_id": "p"} for index in range(n_images)]))
     ratios = Ratios(**dict(zip(("train", "val", "test"), shares, strict=True)))
     split = assign_naive_image(shuffled(groups), naive(seed, ratios))
     pd.testing.assert_frame_equal(split, assign_naive_image(groups, naive(seed, ratios)))
@@ -263,8 +256,6 @@ def test_naive_sizes_are_the_rounded_shares(n_images, seed, shares):
 
 def test_naive_seed_decides_and_too_few_images():
     groups = find_groups(patients_table([20] * 5))
-    assert (
-        assign_naive_image(groups, naive(1))["subset"] != assign_naive_image(groups, naive(2))["subset"]
-    ).any()
+    assert (assign_naive_image(groups, naive(1))["subset"] != assign_naive_image(groups, naive(2))["subset"]).any()
     with pytest.raises(InputError, match="found 2 images; expected at least 3"):
         assign_naive_image(groups.iloc[:2], naive())

@@ -5,22 +5,19 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from split_cohorts import images_table, patients_table, shuffled
+
 from scanline.core.errors import InputError
 from scanline.split.groups import find_groups
 from scanline.split.keys import KINDS, sibling_keys, tie_keys
-from split_cohorts import images_table, patients_table, shuffled
 
 small = st.sampled_from([None, "1", "2", "3", "4"])
-names = st.sampled_from(
-    ["a", "b", "a_aug0", "a_aug1", "b_jpg.rf.0f1e", "train/a_aug3", "c/a", "c/a_aug2", "d/e"]
-)
+names = st.sampled_from(["a", "b", "a_aug0", "a_aug1", "b_jpg.rf.0f1e", "train/a_aug3", "c/a", "c/a_aug2", "d/e"])
 
 
 @st.composite
 def cohorts(draw):
-    chosen = draw(
-        st.lists(st.tuples(st.sampled_from(["s", "t"]), names), min_size=1, max_size=18, unique=True)
-    )
+    chosen = draw(st.lists(st.tuples(st.sampled_from(["s", "t"]), names), min_size=1, max_size=18, unique=True))
     extra = draw(st.integers(0, 6))
     ids = [(source, name) for source, name in chosen] + [("s", f"lone/{index}") for index in range(extra)]
     return images_table(
@@ -41,9 +38,7 @@ def cohorts(draw):
 def naive_partition(images: pd.DataFrame) -> set[frozenset[str]]:
     """Union of any two rows that share a key, until nothing changes."""
     keys = tie_keys(images)
-    rows = [
-        {(kind, row[kind]) for kind in KINDS if isinstance(row[kind], str)} for row in keys.to_dict("records")
-    ]
+    rows = [{(kind, row[kind]) for kind in KINDS if isinstance(row[kind], str)} for row in keys.to_dict("records")]
     groups = [({image_id}, held) for image_id, held in zip(images["image_id"], rows, strict=True)]
     changed = True
     while changed:
@@ -93,9 +88,7 @@ def test_names_are_the_smallest_patient_or_image():
 
 def test_blank_images_and_nulls_never_tie():
     blank = {"sha256": "blank", "phash": None}
-    images = images_table(
-        [{"image_id": f"s/{index}", "patient_id": f"p{index}", **blank} for index in range(5)]
-    )
+    images = images_table([{"image_id": f"s/{index}", "patient_id": f"p{index}", **blank} for index in range(5)])
     assert find_groups(images)["group_id"].nunique() == 5
     lone = images_table([{"image_id": f"s/{index}"} for index in range(5)])
     assert find_groups(lone)["group_id"].nunique() == 5
@@ -178,9 +171,7 @@ def test_one_large_volume_without_patients_is_no_bridge():
 )
 def test_small_studies(n_patients, n_tied, stops):
     images = patients_table([16] * n_patients)
-    images.loc[images["image_id"].isin([f"s/{patient:03d}_00" for patient in range(n_tied)]), "sha256"] = (
-        "same"
-    )
+    images.loc[images["image_id"].isin([f"s/{patient:03d}_00" for patient in range(n_tied)]), "sha256"] = "same"
     if stops:
         with pytest.raises(InputError, match="bridged by"):
             find_groups(images)

@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from split_cohorts import RATIOS, grouped, images_table, naive, patients_table, random_cohort, shuffled
+
 from scanline.core.errors import InputError
 from scanline.core.tables import GROUPS, IMAGES, SPLIT, labels_schema, read_table, write_table
 from scanline.split.assign import assign_grouped
@@ -16,7 +18,6 @@ from scanline.split.groups import find_groups
 from scanline.split.keys import tie_keys
 from scanline.split.naive import assign_naive_image
 from scanline.split.verify import LeakError, count_naive_leaks, find_leaks, verify_split
-from split_cohorts import RATIOS, grouped, images_table, naive, patients_table, random_cohort, shuffled
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 IMAGES_AND_LABELS = random_cohort(5, 24)
@@ -47,9 +48,7 @@ def no_labels(images):
 def test_any_single_image_moved_is_caught(data):
     images, groups, labels, split = GOOD
     row = data.draw(st.integers(0, len(split) - 1))
-    other = data.draw(
-        st.sampled_from(sorted({"train", "val", "test", "external"} - {split["subset"].iloc[row]}))
-    )
+    other = data.draw(st.sampled_from(sorted({"train", "val", "test", "external"} - {split["subset"].iloc[row]})))
     moved = split.copy()
     moved.loc[moved.index[row], "subset"] = other
     with pytest.raises(LeakError) as caught:
@@ -75,8 +74,7 @@ def test_a_good_split_passes_and_its_receipt_adds_up():
         assert sum(count["positive"] for count in counts) == labels[name].sum()
         assert sum(count["unknown"] for count in counts) == labels[name].isna().sum()
         assert all(
-            count["prevalence"] == count["positive"] / (count["positive"] + count["negative"])
-            for count in counts
+            count["prevalence"] == count["positive"] / (count["positive"] + count["negative"]) for count in counts
         )
     assert [counts["target_share"] for counts in receipt["subsets"].values()] == [0.70, 0.15, 0.15]
     assert "target_share" not in verify_split(*GOOD)["subsets"]["train"]
@@ -113,9 +111,7 @@ def test_every_kind_stops_without_the_groups_table_knowing(kind, one, other, sub
     ids = images["image_id"]
     lone = pd.DataFrame({"image_id": ids, "group_id": ids})
     split = lone.assign(subset=["train", subset, "train", "val", "test"], dropped_by=None, reason=None)
-    with pytest.raises(
-        LeakError, match=rf"found 1 shared {kind} .{kind} .*: {ids[0]} in train, {ids[1]} in {subset}"
-    ):
+    with pytest.raises(LeakError, match=rf"found 1 shared {kind} .{kind} .*: {ids[0]} in train, {ids[1]} in {subset}"):
         verify_split(images, lone, no_labels(images), split)
 
 
@@ -151,9 +147,7 @@ def test_the_message_lists_few_pairs_in_one_line():
         verify_split(images, groups, labels, assign_naive_image(groups, naive()))
     message = str(caught.value)
     assert message.count(" in train, ") <= 6
-    assert (
-        "23 shared patient_id (patient_id p000: s/000_" in message
-    )  # one patient of 24 fell into train whole
+    assert "23 shared patient_id (patient_id p000: s/000_" in message  # one patient of 24 fell into train whole
     assert "\n" not in message
 
 
@@ -198,9 +192,7 @@ def test_a_naive_split_of_unrelated_images_says_that_nothing_leaks():
 
 def test_dropped_images_are_not_counted_but_still_leak():
     images = patients_table([2, 1, 1])
-    groups, split = subsets(
-        images, **{"000_00": "train", "000_01": "train", "001_00": "val", "002_00": "test"}
-    )
+    groups, split = subsets(images, **{"000_00": "train", "000_01": "train", "001_00": "val", "002_00": "test"})
     split.loc[1, ["dropped_by", "reason"]] = ["undersample", "negative"]
     assert verify_split(images, groups, no_labels(images), split)["subsets"]["train"]["images"] == 1
     split.loc[1, "subset"] = "test"
@@ -211,13 +203,9 @@ def test_dropped_images_are_not_counted_but_still_leak():
 
 def test_tables_of_other_images_stop():
     images, groups, labels, split = GOOD
-    with pytest.raises(
-        InputError, match=r"split table: image_id: found 1 images missing .* first 's/000_00'"
-    ):
+    with pytest.raises(InputError, match=r"split table: image_id: found 1 images missing .* first 's/000_00'"):
         verify_split(images, groups, labels, split.iloc[1:])
-    with pytest.raises(
-        InputError, match="images table: image_id: found 1 images missing that groups table has"
-    ):
+    with pytest.raises(InputError, match="images table: image_id: found 1 images missing that groups table has"):
         verify_split(images.iloc[1:], groups, labels, split)
     with pytest.raises(InputError, match="labels table: image_id: found 2 images missing"):
         verify_split(images, groups, labels.iloc[2:], split)
@@ -228,9 +216,7 @@ def test_tables_of_other_images_stop():
     with pytest.raises(InputError, match="found no image in val"):
         verify_split(images, groups, labels, split.assign(subset=split["subset"].replace("val", "train")))
     with pytest.raises(InputError, match="group_id of s/000_00: found 'other'; expected 'p000'"):
-        verify_split(
-            images, groups, labels, split.assign(group_id=split["group_id"].replace("p000", "other"))
-        )
+        verify_split(images, groups, labels, split.assign(group_id=split["group_id"].replace("p000", "other")))
 
 
 def run_script(rule, **arguments):

@@ -1,3 +1,4 @@
+import itertools
 import json
 import multiprocessing
 import os
@@ -13,7 +14,7 @@ from scanline.core.errors import InputError
 from scanline.core.files import write_json
 from scanline.prepare.samples import load_samples
 from scanline.train import run as training_run
-from scanline.train.device import be_deterministic, choose_device, choose_precision
+from scanline.train.device import choose_device, choose_precision
 from scanline.train.image_level import Trainer, epoch_seed, grey_statistics, learning_rate_factor
 from scanline.train.model_store import store_key, unneeded_keys, working_folder
 from scanline.train.options import Augmentation, ClassifyTask, ModelOptions, TrainingOptions
@@ -61,9 +62,7 @@ def assert_equal_weights(first, second):
 
 def test_training_twice_gives_equal_weights_and_another_seed_gives_others(training_files, tmp_path):
     folders = [tmp_path / name for name in ("first", "second", "other")]
-    outputs = [
-        train(training_files, folder, seed=seed) for folder, seed in zip(folders, (1, 1, 2), strict=True)
-    ]
+    outputs = [train(training_files, folder, seed=seed) for folder, seed in zip(folders, (1, 1, 2), strict=True)]
     assert_equal_weights(outputs[0]["model.pt"], outputs[1]["model.pt"])
     first, other = weights_of(outputs[0]["model.pt"]), weights_of(outputs[2]["model.pt"])
     assert not torch.equal(first["conv1.weight"], other["conv1.weight"])
@@ -202,7 +201,7 @@ def test_learning_rate_warms_up_then_falls_to_zero():
     assert factors[0] == pytest.approx(1 / 11)
     assert max(factors) == pytest.approx(1)
     assert int(np.argmax(factors)) == 10
-    assert all(a >= b for a, b in zip(factors[10:], factors[11:], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(factors[10:]))
     assert factors[-1] < 0.001
     assert learning_rate_factor(55, 10, 100) == pytest.approx(0.5)
 
@@ -237,7 +236,11 @@ def test_store_key_depends_on_all_that_decides_the_outcome(tmp_path):
 
 
 def test_two_jobs_on_one_model_do_not_disturb_each_other(tmp_path):
-    with working_folder(tmp_path, "key"), pytest.raises(InputError, match="another job"), working_folder(tmp_path, "key"):
+    with (
+        working_folder(tmp_path, "key"),
+        pytest.raises(InputError, match="another job"),
+        working_folder(tmp_path, "key"),
+    ):
         pass
 
 

@@ -14,9 +14,7 @@ def main() -> None:
     files = acquire(options)
     write_table(files, args.files, FILES)
     size = files["bytes"].sum() / 1e6
-    logger.info(
-        "%s: %d files, %.1f MB, in %s (%s)", args.name, len(files), size, options.path, options.method
-    )
+    logger.info("%s: %d files, %.1f MB, in %s (%s)", args.name, len(files), size, options.path, options.method)
 
 
 if __name__ == "__main__":

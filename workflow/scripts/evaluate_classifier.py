@@ -24,9 +24,7 @@ def main() -> None:
     write_json(args.metrics, result.metrics)
     test = result.metrics["subsets"]["test"]
     shown = {name: test["metrics"][name]["value"] for name in ("accuracy", "f1", "auroc")}
-    values = ", ".join(
-        f"{name} {'undefined' if value is None else f'{value:.4f}'}" for name, value in shown.items()
-    )
+    values = ", ".join(f"{name} {'undefined' if value is None else f'{value:.4f}'}" for name, value in shown.items())
     logger.info("test: %d images of %d patients, %s", test["images"], test["patients"], values)
 
 

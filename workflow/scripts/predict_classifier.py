@@ -26,9 +26,7 @@ def main() -> None:
     write_table(scores, args.scores)
     with written_aside(args.cams) as aside:
         np.savez_compressed(aside, image_id=scores["image_id"].to_numpy(str)[: len(cams)], cam=cams)
-    logger.info(
-        "%d images scored, %d class activation maps, by PyTorch %s", len(scores), len(cams), torch.__version__
-    )
+    logger.info("%d images scored, %d class activation maps, by PyTorch %s", len(scores), len(cams), torch.__version__)
 
 
 if __name__ == "__main__":

@@ -87,7 +87,8 @@ class ConfigFile(Options):
     )
     model_store: str = Field(default="results/model_store", description="Folder of the model store.")
     patient_salt: str = Field(
-        default="scanline", description="Salt of the patient pseudonyms in reports and CSV files; keep yours private."
+        default="scanline",
+        description="Salt of the patient pseudonyms in reports and CSV files; keep yours private.",
     )
 
 
@@ -126,9 +127,7 @@ def load_config(values: Mapping[str, Any], project: Path) -> Config:
         check_names(study, where)
         studies[name] = study
     results = file.results if file.preset is None else f"{file.results}/{file.preset}"
-    return Config(
-        studies=studies, results=results, model_store=file.model_store, patient_salt=file.patient_salt
-    )
+    return Config(studies=studies, results=results, model_store=file.model_store, patient_salt=file.patient_salt)
 
 
 def read_yaml(path: Path) -> Any:
@@ -153,7 +152,10 @@ def overlay(base: Any, top: Any) -> Any:
     for tag in ("method", "protocol"):
         if tag in top and base.get(tag) != top[tag]:
             return top
-    return {**base, **{key: overlay(base[key], value) if key in base else value for key, value in top.items()}}
+    return {
+        **base,
+        **{key: overlay(base[key], value) if key in base else value for key, value in top.items()},
+    }
 
 
 def _named_file(project: Path, folder: str, name: str, key: str) -> Path:

@@ -38,7 +38,7 @@ def make_manifest(folder: Path) -> pd.DataFrame:
 
 
 def _walk(folder: Path, holders: tuple[Path, ...]) -> Iterator[Path]:
-    """Every regular file under `folder`; `holders` are the resolved folders that lead to it, itself the last."""
+    """Every regular file under `folder`; `holders` are the resolved folders that lead to it, itself last."""
     for path in folder.iterdir():
         if path.name.startswith(".") or path.name.lower() in LITTER:
             continue

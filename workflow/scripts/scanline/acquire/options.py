@@ -12,9 +12,7 @@ class LocalSource(Options):
 
     method: Literal["local"] = Field(description="Files on this machine.")
     path: str = Field(description="Folder of the raw files, or a link to it, relative to the project.")
-    how_to_get: str = Field(
-        description="One line that says how to get the data, shown where `path` is missing."
-    )
+    how_to_get: str = Field(description="One line that says how to get the data, shown where `path` is missing.")
 
 
 class PhantomSource(Options):

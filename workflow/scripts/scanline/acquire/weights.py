@@ -17,9 +17,7 @@ def imagenet_url(architecture: str) -> str:
     import scanline.core.torchvision_compat  # noqa: F401  (has to come before torchvision)
     from torchvision.models import get_model_weights  # isort: skip
 
-    return str(
-        next(weights for weights in get_model_weights(architecture) if "IMAGENET1K_V1" in weights.name).url
-    )
+    return str(next(weights for weights in get_model_weights(architecture) if "IMAGENET1K_V1" in weights.name).url)
 
 
 def acquire_weights(architecture: str, url: str, folder: Path) -> dict[str, str]:

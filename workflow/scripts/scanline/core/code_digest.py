@@ -159,11 +159,11 @@ class _OnlyWhatRuns(ast.NodeTransformer):
     in 3.12, and early 3.12 adds empty parts to them.
     """
 
-    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         """Drop a string that stands alone."""
         if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             return None
-        return node
+        return self.generic_visit(node)
 
     def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
         """Put the `else` of `if TYPE_CHECKING` in its place."""
@@ -196,14 +196,8 @@ def _constants(tree: ast.Module) -> dict[str, ast.expr]:
     found: dict[str, ast.expr] = {}
     for statement in tree.body:
         if isinstance(statement, ast.Assign):
-            found |= {
-                target.id: statement.value for target in statement.targets if isinstance(target, ast.Name)
-            }
-        elif (
-            isinstance(statement, ast.AnnAssign)
-            and isinstance(statement.target, ast.Name)
-            and statement.value
-        ):
+            found |= {target.id: statement.value for target in statement.targets if isinstance(target, ast.Name)}
+        elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value:
             found[statement.target.id] = statement.value
     return found
 
@@ -289,9 +283,7 @@ def _pinned_packages(environment: Path) -> list[str]:
     packages: list[str] = []
     for dependency in dependencies:
         if isinstance(dependency, dict):
-            packages += [
-                f"{tool}: {package}" for tool, listed in dependency.items() for package in listed or ()
-            ]
+            packages += [f"{tool}: {package}" for tool, listed in dependency.items() for package in listed or ()]
         else:
             packages.append(str(dependency))
     return sorted(packages)

@@ -1,7 +1,6 @@
 """What the thin scripts share: named file arguments, `--options`, and one line for bad input."""
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +17,8 @@ def parse_arguments(description: str | None, *names: str) -> argparse.Namespace:
     Args:
         description: The script's docstring, shown by `--help`.
         names: Argument names without dashes. A name that ends in `+` takes one or more paths, one that ends in
-            `?` takes a path or nothing (None); `options` is text (JSON), as are `name` and `code`; `seed` and `threads` are whole
-            numbers; every other name is a path.
+            `?` takes a path or nothing (None); `options` (JSON), `name` and `code` are text; `seed` and `threads`
+            are whole numbers; every other name is a path.
     """
     parser = argparse.ArgumentParser(description=description)
     for name in names:
@@ -46,11 +45,11 @@ def run(main: Callable[[], None]) -> None:
         logger.error("%s", error)
         sys.exit(1)
     except OSError as error:
-        if error.errno is None or error.filename is None and error.errno not in {28, 122}:
+        if error.errno is None or (error.filename is None and error.errno not in {28, 122}):
             raise
         logger.error(
             "%s: %s. Free space or mend the permissions, then run the same command again.",
-            error.filename or os.getcwd(),
+            error.filename or Path.cwd(),
             error.strerror,
         )
         sys.exit(1)

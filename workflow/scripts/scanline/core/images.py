@@ -1,10 +1,16 @@
 """Decoding of image files, strict: a damaged file is an error, never a grey patch."""
 
+import io
+import struct
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP", "PPM")  # no format that runs another program to decode
+EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"})
+PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"  # the last chunk, whole: no other content is allowed in it
 
 
 class ImageError(Exception):
@@ -14,25 +20,47 @@ class ImageError(Exception):
 def read_image(path: Path) -> NDArray[np.uint8]:
     """Decode an image file completely, whatever its suffix says, to 8-bit grey.
 
-    The file type comes from the content. For PNG every chunk's checksum is verified, which decoding alone
-    does not do; for JPEG the whole stream is decoded, which `PIL.Image.verify` alone does not do.
-
     Returns:
-        Array of shape (height, width), dtype uint8. Colour is weighted by ITU-R 601-2 luma.
+        Array of shape (height, width), dtype uint8; see `decode_image`.
 
     Raises:
-        ImageError: If the file is no image, truncated or damaged.
+        ImageError: If the file is missing, no image, truncated or damaged.
         OSError: If the file cannot be opened at all.
     """
-    if not path.exists():
+    if not path.is_file():
         raise ImageError("no such file")
+    return decode_image(path.read_bytes())
+
+
+def decode_image(content: bytes) -> NDArray[np.uint8]:
+    """Decode the bytes of an image file completely to 8-bit grey.
+
+    The file type comes from the content. For PNG every chunk's checksum is verified and the last chunk must
+    be whole, which decoding alone does not ask for; for JPEG the whole stream is decoded, which
+    `PIL.Image.verify` alone does not do. JPEG has no checksum: a flipped bit that leaves a valid stream
+    shows only against the SHA-256 of the manifest.
+
+    Returns:
+        Array of shape (height, width), dtype uint8. Colour is weighted by ITU-R 601-2 luma; transparency is
+        dropped.
+
+    Raises:
+        ImageError: If it is no image, truncated, damaged, has several frames, or has more than 8 bits a
+            channel, which a plain conversion would clip to white.
+    """
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             image.verify()
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            if image.format == "PNG" and PNG_END not in content:
+                raise ImageError("damaged: the file ends before its last chunk does")
+            if image.mode not in EIGHT_BIT_MODES:
+                raise ImageError(f"more than 8 bits a channel (mode {image.mode})")
+            if getattr(image, "n_frames", 1) > 1:
+                raise ImageError("several frames in one file")
             image.load()
             return np.asarray(image.convert("L"), dtype=np.uint8)
     except UnidentifiedImageError as error:
         raise ImageError("not an image of a known type") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
         raise ImageError(f"damaged: {error}") from error

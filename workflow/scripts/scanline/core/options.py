@@ -16,10 +16,10 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-O = TypeVar("O", bound=Options)
+Model = TypeVar("Model", bound=Options)
 
 
-def read_options(model: type[O], text: str) -> O:
+def read_options(model: type[Model], text: str) -> Model:
     """Parse the JSON of a rule's `--options` into its model.
 
     Raises:
@@ -34,7 +34,7 @@ def read_options(model: type[O], text: str) -> O:
     return check_options(model, values, "--options")
 
 
-def check_options(model: type[O], values: Any, where: str | Path) -> O:
+def check_options(model: type[Model], values: Any, where: str | Path) -> Model:
     """Validate `values` (from the file or place `where`) against the model.
 
     Raises:
@@ -61,14 +61,10 @@ def explain_validation_error(
         expected = f"one of {', '.join(sorted(known))}" if known else "no such key"
         return InputError(f"{where}: {key}", found="an unknown key", expected=expected, next_step=hint + more)
     if first["type"] == "missing":
-        return InputError(
-            f"{where}: {key}", found="nothing", expected="a value", next_step="Add this key." + more
-        )
+        return InputError(f"{where}: {key}", found="nothing", expected="a value", next_step="Add this key." + more)
     found = "null" if first["input"] is None else json.dumps(first["input"], default=str)[:200]
     expected = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return InputError(
-        f"{where}: {key}", found=found, expected=expected, next_step="See config/README.md." + more
-    )
+    return InputError(f"{where}: {key}", found=found, expected=expected, next_step="See config/README.md." + more)
 
 
 def _keys_of(location: tuple[int | str, ...], values: Any) -> list[str]:

@@ -108,9 +108,7 @@ SPLIT = DataFrameSchema(
 def labels_schema(classes: Sequence[str]) -> DataFrameSchema:
     """Schema of a labels table: one nullable boolean a class, null where nobody looked."""
     columns = {name: Column("boolean", nullable=True, coerce=True) for name in classes}
-    return DataFrameSchema(
-        {"image_id": _text(unique=True), **columns}, strict=True, ordered=True, name="labels"
-    )
+    return DataFrameSchema({"image_id": _text(unique=True), **columns}, strict=True, ordered=True, name="labels")
 
 
 def make_table(rows: Sequence[dict[str, object]], schema: DataFrameSchema) -> pd.DataFrame:

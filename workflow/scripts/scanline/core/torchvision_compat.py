@@ -49,7 +49,14 @@ def load_operators() -> bool:
     registry.define(f"qnms{_ARGUMENTS}")  # for quantised boxes; torchvision registers its shape at import
     registry.impl("nms", _nms, "CPU")
     _registries.append(registry)
+    import torchvision.extension
+
+    torchvision.extension._has_ops = _has_nms  # torchvision.ops asks it before each call
     return False
+
+
+def _has_nms() -> bool:
+    return True
 
 
 _registries: list[torch.library.Library] = []  # a library unregisters its operators when it is collected

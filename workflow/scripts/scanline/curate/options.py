@@ -16,7 +16,8 @@ class PatientTable(Options):
         description="Metadata name (age_years, sex, or a name of your own) to the table's column."
     )
     values: dict[str, dict[str, str]] = Field(
-        default_factory=dict, description="Metadata name to a translation of the table's values, e.g. sex: {M: male}."
+        default_factory=dict,
+        description="Metadata name to a translation of the table's values, e.g. sex: {M: male}.",
     )
 
 
@@ -26,7 +27,7 @@ class CurateOptions(Options):
     adapter: str = Field(description="A module of scanline/curate/adapters/: the raw layout.")
     layout: dict[str, Any] = Field(description="The adapter's own options; see the adapter's Options.")
     classes: dict[str, str] = Field(
-        description="Class names as the source spells them to the study's classes. A name that is missing here is an error."
+        description="Class names as the source spells them to the study's; a name that is missing here is an error."
     )
     annotated_classes: tuple[str, ...] = Field(
         description="Study classes that this source's annotators looked for; all others are unknown on its images."
@@ -34,3 +35,17 @@ class CurateOptions(Options):
     mask_class: str | None = Field(default=None, description="Study class that the masks outline; null without masks.")
     modality: str | None = Field(default=None, description="CT, MR, DX ...: DICOM's term, written to the images table.")
     patient_table: PatientTable | None = Field(default=None, description="Metadata joined by patient.")
+
+
+class CurateSource(Options):
+    """What the rule curate_source is told of one source."""
+
+    folder: str = Field(description="Folder of the raw files, relative to the project.")
+    labels: tuple[str, ...] = Field(min_length=1, description="The study's classes.")
+    curate: CurateOptions = Field(description="The source's layout and what its annotators looked for.")
+
+
+class MergeSources(Options):
+    """What the rule merge_sources is told."""
+
+    labels: tuple[str, ...] = Field(min_length=1, description="The study's classes.")

@@ -108,9 +108,7 @@ def count_confusion(truth: Bools, predicted: Bools, weights: Floats) -> Confusio
         predicted: Shape (images,).
         weights: Shape (resamples, images).
     """
-    outcomes = np.stack(
-        [truth & predicted, ~truth & predicted, truth & ~predicted, ~truth & ~predicted], axis=1
-    )
+    outcomes = np.stack([truth & predicted, ~truth & predicted, truth & ~predicted, ~truth & ~predicted], axis=1)
     tp, fp, fn, tn = (weights @ outcomes.astype(np.float64)).T
     return Confusion(tp=tp, fp=fp, fn=fn, tn=tn)
 

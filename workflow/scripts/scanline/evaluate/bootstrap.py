@@ -118,9 +118,7 @@ def percentile_interval(values: Floats, level: float, clusters: int) -> Interval
     if clusters < 2:
         return Interval(None, None, undefined, "one cluster alone: nothing to resample")
     if len(defined) < MIN_DEFINED_SHARE * len(values):
-        return Interval(
-            None, None, undefined, f"no interval: undefined in {undefined} of {len(values)} resamples"
-        )
+        return Interval(None, None, undefined, f"no interval: undefined in {undefined} of {len(values)} resamples")
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high), undefined)
 
@@ -139,7 +137,4 @@ def bootstrap_intervals(
     generator = seeded_generator(options.seed, *stream)
     replicates = resample(statistic, clusters, options.bootstrap_resamples, generator)
     count = int(clusters.max()) + 1
-    return {
-        name: percentile_interval(values, options.confidence_level, count)
-        for name, values in replicates.items()
-    }
+    return {name: percentile_interval(values, options.confidence_level, count) for name, values in replicates.items()}

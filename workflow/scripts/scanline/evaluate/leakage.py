@@ -117,9 +117,7 @@ def _row(result: RunResult) -> dict[str, Any]:
     return {
         **result.run.model_dump(),
         "leaking_test_images_share": result.receipt["leaks"]["group_id"]["test_images_share"],
-        "metrics": {
-            name: {key: test[name][key] for key in ("value", "low", "high", "reason")} for name in COMPARED
-        },
+        "metrics": {name: {key: test[name][key] for key in ("value", "low", "high", "reason")} for name in COMPARED},
     }
 
 
@@ -133,9 +131,7 @@ def _test_replicates(result: RunResult, options: EvaluateOptions) -> tuple[dict[
     )
     clusters = number_clusters(cluster_names(test["patient"], test["image_id"]))
     run = result.run
-    generator = seeded_generator(
-        options.seed, "compare_splits", run.split, run.task, run.model, str(run.seed)
-    )
+    generator = seeded_generator(options.seed, "compare_splits", run.split, run.task, run.model, str(run.seed))
     return resample(measure, clusters, options.bootstrap_resamples, generator), int(clusters.max()) + 1
 
 

@@ -42,12 +42,8 @@ def check_scores(scores: pd.DataFrame, where: str | Path) -> pd.DataFrame:
     _refuse_rows(table, unknown, where, "truth", "true or false: images of unknown truth are not scored")
     if len(table) and not is_numeric_dtype(table["probability"].dtype):
         _refuse(f"{where}: probability", f"values of type {table['probability'].dtype}", "numbers")
-    table = table.assign(
-        truth=table["truth"].astype("bool"), probability=table["probability"].astype("float64")
-    )
-    _refuse_rows(
-        table, ~table["probability"].between(0, 1), where, "probability", "a finite number from 0 to 1"
-    )
+    table = table.assign(truth=table["truth"].astype("bool"), probability=table["probability"].astype("float64"))
+    _refuse_rows(table, ~table["probability"].between(0, 1), where, "probability", "a finite number from 0 to 1")
     if not (table["subset"] == "test").any():
         raise InputError(
             f"{where}: subset test",
@@ -64,9 +60,7 @@ def _refuse(where: str, found: str, expected: str) -> None:
     raise InputError(where, found=found, expected=expected, next_step="Delete this table and make it again.")
 
 
-def _refuse_rows(
-    table: pd.DataFrame, wrong: "pd.Series[bool]", where: object, column: str, expected: str
-) -> None:
+def _refuse_rows(table: pd.DataFrame, wrong: "pd.Series[bool]", where: object, column: str, expected: str) -> None:
     """Refuse the table if any row is wrong, naming the first such image and how many there are."""
     if not wrong.any():
         return

@@ -56,9 +56,7 @@ def plot_curve(
         for subset in (name for name in SHOWN_SUBSETS if name in metrics["subsets"]):
             result = metrics["subsets"][subset]
             points = curves[(curves["subset"] == subset) & (curves["curve"] == kind)]
-            _draw_curve(
-                axes, kind, points, f"{subset}: {_short(result['metrics'].get(texts['area']))}", subset
-            )
+            _draw_curve(axes, kind, points, f"{subset}: {_short(result['metrics'].get(texts['area']))}", subset)
             if kind == "precision_recall" and result["images"]:
                 axes.axhline(
                     result["positives"] / result["images"],
@@ -155,9 +153,7 @@ def _draw_confusion(axes: Axes, subset: str, counts: Mapping[str, int], *, first
             share = format_share(float(shares[row, column])) if totals[row, 0] else UNDEFINED
             colour = "white" if shares[row, column] > 0.6 else INK
             count = format_count(int(matrix[row, column]))
-            axes.text(
-                column, row - 0.08, count, ha="center", va="center", size=15, weight="bold", color=colour
-            )
+            axes.text(column, row - 0.08, count, ha="center", va="center", size=15, weight="bold", color=colour)
             axes.text(column, row + 0.22, share, ha="center", va="center", size=9, color=colour)
     axes.set_title(f"{subset}: {format_count(int(matrix.sum()))} images")
     axes.set_xticks([0, 1], ["positive", "negative"])

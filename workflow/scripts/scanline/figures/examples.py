@@ -94,9 +94,7 @@ def read_slices(*, pixels: Path, index: Path, cams: Path, images: Path, boxes: P
     )
 
 
-def choose_examples(
-    per_image: pd.DataFrame, outcome: str, threshold: float | None, count: int
-) -> list[Example]:
+def choose_examples(per_image: pd.DataFrame, outcome: str, threshold: float | None, count: int) -> list[Example]:
     """Choose slices of one outcome: half the most confident, half the nearest to the threshold.
 
     Slices of patients that are not shown yet come first. Ties go by image_id, so the choice does not depend
@@ -125,9 +123,7 @@ def _pick(rows: pd.DataFrame, count: int, before: list[Example], why: str) -> li
     patients = {example.patient for example in before if example.patient is not None}
     free = [
         Example(str(image_id), None if pd.isna(patient) else str(patient), float(probability), why)
-        for image_id, patient, probability in zip(
-            rows["image_id"], rows["patient"], rows["probability"], strict=True
-        )
+        for image_id, patient, probability in zip(rows["image_id"], rows["patient"], rows["probability"], strict=True)
         if image_id not in taken
     ]
     first: list[Example] = []
@@ -175,10 +171,7 @@ def plot_examples(
         path: PNG file to write.
     """
     test = per_image[per_image["subset"] == "test"]
-    chosen = {
-        outcome: choose_examples(test, outcome, threshold, options.examples_per_outcome)
-        for outcome in OUTCOMES
-    }
+    chosen = {outcome: choose_examples(test, outcome, threshold, options.examples_per_outcome) for outcome in OUTCOMES}
     rows = sum(max(1, (len(examples) + 1) // 2) for examples in chosen.values())
     empty = sum(not examples for examples in chosen.values())
     height = top_of(options.title) + bottom_of(options.phantom) + _KEY + 0.05
@@ -207,9 +200,7 @@ class _Page:
     height: float
     y: float
 
-    def text(
-        self, x: float, below: float, words: str, size: float, colour: str, weight: str = "normal"
-    ) -> None:
+    def text(self, x: float, below: float, words: str, size: float, colour: str, weight: str = "normal") -> None:
         """Write words `below` inches under the top of what is free, `x` inches from the left."""
         place = (x / WIDTH_IN, (self.y - below) / self.height)
         self.figure.text(*place, words, va="top", size=size, color=colour, weight=weight)
@@ -311,9 +302,7 @@ def _draw_example(page: _Page, x: float, example: Example, slices: Slices, label
             )
     for axes in (left, right):
         axes.set(xlim=(0, size), ylim=(size, 0))
-    page.text(
-        x, _CELL + 0.04, f"probability {format_value(example.probability)}, {example.why}", size=8, colour=INK
-    )
+    page.text(x, _CELL + 0.04, f"probability {format_value(example.probability)}, {example.why}", size=8, colour=INK)
     number = facts["slice_index"]
     which = "slice unknown" if pd.isna(number) else f"slice {int(number)}"
     page.text(x, _CELL + 0.17, f"patient {example.patient or 'unknown'}, {which}", size=8, colour=QUIET)

@@ -42,9 +42,7 @@ def plot_leakage(comparison: Mapping[str, Any] | None, options: StudyFigureOptio
     height = 2.0 if not pairs else max(4.2, 2 * (0.9 + 0.42 * len(pairs)))
     with drawn_figure(path, height_in=height, dpi=options.resolution_dpi, phantom=options.phantom) as figure:
         if not pairs:
-            say(
-                figure.add_subplot(), "No pair of runs differs in nothing but the split:\nnothing to compare."
-            )
+            say(figure.add_subplot(), "No pair of runs differs in nothing but the split:\nnothing to compare.")
             return
         _draw_pairs(figure, pairs)
 
@@ -64,14 +62,11 @@ def _draw_pairs(figure: Figure, pairs: Sequence[tuple[str, dict[str, dict[str, A
     names = {side: sorted({sides[side]["split"] for _, sides in pairs}) for side, _, _ in _SIDES}
     handles = [
         panels[0, 0].plot([], [], marker="o", color=colour, linestyle="none", label=label)[0]
-        for (side, colour, _), label in zip(
-            _SIDES, ("patients kept whole", "slices shuffled: leaks"), strict=True
-        )
+        for (side, colour, _), label in zip(_SIDES, ("patients kept whole", "slices shuffled: leaks"), strict=True)
         if names[side]
     ]
     labels = [
-        f"{', '.join(names[side])} ({handle.get_label()})"
-        for (side, _, _), handle in zip(_SIDES, handles, strict=True)
+        f"{', '.join(names[side])} ({handle.get_label()})" for (side, _, _), handle in zip(_SIDES, handles, strict=True)
     ]
     figure.legend(handles, labels, loc="outside upper left", ncols=1)
 

@@ -34,9 +34,7 @@ def format_difference(metric: Mapping[str, Any] | None, decimals: int = 3) -> tu
         return format_metric(metric, decimals), ""
     low, high = metric.get("low"), metric.get("high")
     interval = (
-        "[no interval]"
-        if low is None or high is None
-        else f"[{_signed(low, decimals)}, {_signed(high, decimals)}]"
+        "[no interval]" if low is None or high is None else f"[{_signed(low, decimals)}, {_signed(high, decimals)}]"
     )
     return _signed(metric["value"], decimals), interval
 

@@ -94,9 +94,7 @@ def count_flow(flow: Mapping[str, Any], curated_images: int, receipt: Mapping[st
                 next_step="Curate the source again.",
             )
     sources = {name: {kind: int(source[kind]) for kind in KINDS} for name, source in flow["sources"].items()}
-    subsets = {
-        name: int(receipt["subsets"][name]["images"]) for name in SUBSETS if name in receipt["subsets"]
-    }
+    subsets = {name: int(receipt["subsets"][name]["images"]) for name in SUBSETS if name in receipt["subsets"]}
     left_out = curated_images - sum(subsets.values())
     if left_out > 0:
         subsets["not in the split"] = left_out
@@ -182,9 +180,7 @@ def _connect(axes: Axes, left: Sequence[Block], right: Sequence[Block], counts: 
             taken_right[j] -= into
 
 
-def _ribbon(
-    axes: Axes, column: int, to: int, top: float, out: float, top_to: float, into: float, colour: str
-) -> None:
+def _ribbon(axes: Axes, column: int, to: int, top: float, out: float, top_to: float, into: float, colour: str) -> None:
     x0, x1 = _LEFT[column] + _BAR, _LEFT[to]
     middle = (x0 + x1) / 2
     corners = [
@@ -266,9 +262,7 @@ def _draw_balance(axes: Axes, place: int, name: str, counts: Mapping[str, int], 
     for kind, count in counts.items():
         colour, _, hatch = _BALANCE[kind]
         edge = GREY if hatch else "white"
-        axes.barh(
-            place, count, left=start, height=0.4, color=colour, hatch=hatch, edgecolor=edge, linewidth=0.6
-        )
+        axes.barh(place, count, left=start, height=0.4, color=colour, hatch=hatch, edgecolor=edge, linewidth=0.6)
         start += count
         share = format_share(count / total if total else None)
         words.append((colour if not hatch else QUIET, f"{kind} {format_count(count)} ({share})"))
@@ -286,9 +280,7 @@ def _draw_balance(axes: Axes, place: int, name: str, counts: Mapping[str, int], 
         )
 
 
-def plot_subset_balance(
-    receipts: Sequence[Mapping[str, Any]], options: StudyFigureOptions, path: Path
-) -> None:
+def plot_subset_balance(receipts: Sequence[Mapping[str, Any]], options: StudyFigureOptions, path: Path) -> None:
     """Size and prevalence of each subset of each split, beside what was aimed at.
 
     Args:
@@ -334,9 +326,7 @@ def _places(rows: Sequence[tuple[str, str, Mapping[str, Any]]]) -> list[float]:
     return places
 
 
-def _draw_sizes(
-    axes: Axes, rows: Sequence[tuple[str, str, Mapping[str, Any]]], places: Sequence[float]
-) -> None:
+def _draw_sizes(axes: Axes, rows: Sequence[tuple[str, str, Mapping[str, Any]]], places: Sequence[float]) -> None:
     marked = False
     for (_, subset, facts), y in zip(rows, places, strict=True):
         axes.barh(y, facts["share"], height=0.62, color=SUBSET_COLOURS[subset], alpha=0.85)
@@ -396,8 +386,6 @@ def whole_prevalence(rows: Sequence[tuple[str, str, Mapping[str, Any]]], label: 
     """Prevalence of a class over all subsets of the first split: positives / (positives + negatives)."""
     if not rows:
         return None
-    counts = [
-        facts["labels"][label] for split, _, facts in rows if split == rows[0][0] and label in facts["labels"]
-    ]
+    counts = [facts["labels"][label] for split, _, facts in rows if split == rows[0][0] and label in facts["labels"]]
     positives, negatives = sum(c["positive"] for c in counts), sum(c["negative"] for c in counts)
     return positives / (positives + negatives) if positives + negatives else None

@@ -38,9 +38,7 @@ def read_history(path: Path) -> pd.DataFrame:
     return history.sort_values("epoch", ignore_index=True)
 
 
-def plot_loss(
-    history: pd.DataFrame, run: Mapping[str, Any], options: ClassifierFigureOptions, path: Path
-) -> None:
+def plot_loss(history: pd.DataFrame, run: Mapping[str, Any], options: ClassifierFigureOptions, path: Path) -> None:
     """Train and val loss by epoch, the kept epoch marked.
 
     Args:
@@ -56,9 +54,7 @@ def plot_loss(
         axes = figure.add_subplot()
         marker = "o" if len(history) <= 25 else None
         for column, name, colour in (("train_loss", "train", BLUE), ("val_loss", "val", ORANGE)):
-            axes.plot(
-                history["epoch"], history[column], color=colour, label=name, marker=marker, markersize=3.5
-            )
+            axes.plot(history["epoch"], history[column], color=colour, label=name, marker=marker, markersize=3.5)
         kept = history.loc[history["epoch"] == best, "val_loss"]
         axes.axvline(best, color=QUIET, linewidth=1, linestyle=(0, (3, 3)), zorder=0)
         if len(kept):

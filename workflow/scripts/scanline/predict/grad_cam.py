@@ -10,7 +10,8 @@ from torch.nn import functional
 def last_feature_map(model: nn.Module, images: torch.Tensor) -> nn.Module | None:
     """The last module, in the order of computation, whose output is a map (b, channels, h, w) larger than 1 x 1.
 
-    Pooling layers are passed over. None for networks that hand on no such map (vision transformers).
+    Pooling layers are passed over. None for networks in which only the first convolution has such a map (vision
+    transformers).
 
     Args:
         model: The network, in evaluation mode.
@@ -28,14 +29,8 @@ def last_feature_map(model: nn.Module, images: torch.Tensor) -> nn.Module | None
         model(images)
     for handle in handles:
         handle.remove()
-    is_first_layer_only = len(found) > 0 and _is_stem(model, found[-1])
-    return None if not found or is_first_layer_only else found[-1]
-
-
-def _is_stem(model: nn.Module, module: nn.Module) -> bool:
-    """Whether a module is the network's first convolution, whose map says nothing about the class."""
     first = next((layer for layer in model.modules() if isinstance(layer, nn.Conv2d)), None)
-    return first is not None and any(layer is first for layer in module.modules())
+    return None if not found or found[-1] is first else found[-1]
 
 
 def scores_with_cam(

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from scanline.core.errors import InputError
@@ -52,9 +51,7 @@ def load_samples(pixels: Path, index: Path, labels: Path, split: Path, target: s
                 expected="every image of the split",
                 next_step=f"Delete {split} and run again.",
             )
-    table = table.assign(
-        truth=truth.loc[table["image_id"]].to_numpy(), row=cache.loc[table["image_id"]].to_numpy()
-    )
+    table = table.assign(truth=truth.loc[table["image_id"]].to_numpy(), row=cache.loc[table["image_id"]].to_numpy())
     table = table[table["truth"].notna()]
     mapped = np.load(pixels, mmap_mode="r")
     return {
@@ -68,9 +65,7 @@ def load_samples(pixels: Path, index: Path, labels: Path, split: Path, target: s
     }
 
 
-def require_both_classes(
-    samples: dict[str, Samples], subsets: tuple[str, ...], target: str, split: Path
-) -> None:
+def require_both_classes(samples: dict[str, Samples], subsets: tuple[str, ...], target: str, split: Path) -> None:
     """Check that each subset has positives and negatives.
 
     Raises:

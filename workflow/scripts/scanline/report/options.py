@@ -66,6 +66,4 @@ class OverviewRun(ReportedRun):
 class OverviewOptions(Options):
     """The page over all studies."""
 
-    runs: tuple[OverviewRun, ...] = Field(
-        min_length=1, description="Models, in the order of the metrics files."
-    )
+    runs: tuple[OverviewRun, ...] = Field(min_length=1, description="Models, in the order of the metrics files.")

@@ -83,8 +83,7 @@ def describe_study(options: ReportOptions, files: StudyFiles) -> dict[str, Any]:
     """
     _check_counts(options, files)
     leak_free = {
-        split.name: bool(receipt["leak_free"])
-        for split, receipt in zip(options.splits, files.receipts, strict=True)
+        split.name: bool(receipt["leak_free"]) for split, receipt in zip(options.splits, files.receipts, strict=True)
     }
     intervals = [values["interval"] for values in files.metrics]
     comparison = files.comparison if files.comparison and files.comparison["differences"] else None
@@ -100,8 +99,7 @@ def describe_study(options: ReportOptions, files: StudyFiles) -> dict[str, Any]:
         "flow": describe_flow(files.flow),
         "rejects": count_rejects(files.rejects),
         "splits": [
-            describe_split(split.name, receipt)
-            for split, receipt in zip(options.splits, files.receipts, strict=True)
+            describe_split(split.name, receipt) for split, receipt in zip(options.splits, files.receipts, strict=True)
         ],
         "models": [
             describe_model(run, metrics, facts, figures, leak_free=leak_free[run.split])
@@ -163,10 +161,7 @@ def _check_counts(options: ReportOptions, files: StudyFiles) -> None:
 
 def describe_flow(flow: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Rows of the flow table, a total below where there are several sources."""
-    rows = [
-        {"name": name, "counts": [int(source[kind]) for kind in KINDS]}
-        for name, source in flow["sources"].items()
-    ]
+    rows = [{"name": name, "counts": [int(source[kind]) for kind in KINDS]} for name, source in flow["sources"].items()]
     for row in rows:
         if sum(row["counts"][1:]) != row["counts"][0]:
             raise InputError(
@@ -188,8 +183,7 @@ def count_rejects(rejects: pd.DataFrame) -> list[dict[str, Any]]:
     keys = ["action", "reason", "source", "stage"]
     counts = rejects.groupby(keys, sort=True).size().reset_index(name="entries")
     rows: list[dict[str, Any]] = [
-        {**{name: str(row[name]) for name in keys}, "entries": int(row["entries"])}
-        for row in counts.to_dict("records")
+        {**{name: str(row[name]) for name in keys}, "entries": int(row["entries"])} for row in counts.to_dict("records")
     ]
     order = {"refused": 0, "repaired": 1, "noted": 2}
     return sorted(rows, key=lambda row: (order.get(row["action"], 3), -row["entries"], row["reason"]))
@@ -206,9 +200,7 @@ def describe_split(name: str, receipt: Mapping[str, Any]) -> dict[str, Any]:
             "patients": facts["patients"],
             "groups": facts["groups"],
             "share": format_share(facts["share"]),
-            "target": format_share(facts["target_share"])
-            if facts.get("target_share") is not None
-            else "none",
+            "target": format_share(facts["target_share"]) if facts.get("target_share") is not None else "none",
             "labels": [_describe_label(facts["labels"].get(label)) for label in labels],
         }
         for subset, facts in subsets

@@ -117,9 +117,7 @@ def _check_balance(labels: pd.DataFrame, balance: tuple[str, ...]) -> None:
             )
 
 
-def _count(
-    group_of_image: NDArray[np.intp], labels: pd.DataFrame, balance: tuple[str, ...], n_groups: int
-) -> Floats:
+def _count(group_of_image: NDArray[np.intp], labels: pd.DataFrame, balance: tuple[str, ...], n_groups: int) -> Floats:
     """Images, then positives and negatives of each class: (n_groups, 1 + 2 x classes) counts."""
     columns = [np.ones(len(labels))]
     for name in balance:

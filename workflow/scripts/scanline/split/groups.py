@@ -136,9 +136,7 @@ def _bridges(keys: pd.DataFrame, units: pd.Series, images: pd.DataFrame) -> str:
         for key, n_units in tied[tied > 1].items():
             holders = images.loc[keys[kind] == key, "image_id"]
             pair = holders.groupby(units[holders.index]).min().sort_values().iloc[:2]
-            found.append(
-                (-int(n_units), f"{kind} {key}", f"{n_units} units, e.g. {pair.iloc[0]} and {pair.iloc[1]}")
-            )
+            found.append((-int(n_units), f"{kind} {key}", f"{n_units} units, e.g. {pair.iloc[0]} and {pair.iloc[1]}"))
     listed = [f"{key} ({what})" for _, key, what in sorted(found)[:LISTED]]
     more = f" and {len(found) - LISTED} keys more" if len(found) > LISTED else ""
     return "; ".join(listed) + more

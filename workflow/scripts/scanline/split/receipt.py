@@ -36,9 +36,7 @@ def count_subsets(
     }
 
 
-def _count_subset(
-    rows: pd.DataFrame, n_kept: int, classes: list[str], target_share: float | None
-) -> dict[str, Any]:
+def _count_subset(rows: pd.DataFrame, n_kept: int, classes: list[str], target_share: float | None) -> dict[str, Any]:
     counts: dict[str, Any] = {
         "images": len(rows),
         "groups": int(rows["group_id"].nunique()),

@@ -168,9 +168,7 @@ def _examine(
     ratios: Ratios | None,
 ) -> tuple[dict[str, Any], dict[str, Leak]]:
     _check_subsets(split)
-    check_same_images(
-        {"images table": images, "groups table": groups, "labels table": labels, "split table": split}
-    )
+    check_same_images({"images table": images, "groups table": groups, "labels table": labels, "split table": split})
     _check_same_groups(groups, split)
     leaks = find_leaks(images, groups, split)
     receipt = {

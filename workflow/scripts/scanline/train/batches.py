@@ -8,9 +8,7 @@ from scanline.prepare.samples import Samples
 from scanline.train.options import Augmentation
 
 
-def gather(
-    samples: Samples, positions: torch.Tensor, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
+def gather(samples: Samples, positions: torch.Tensor, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Take images out of the cache.
 
     Args:

@@ -40,8 +40,7 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype | None:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     native = any(
-        getattr(torch.cpu, check, lambda: False)()
-        for check in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        getattr(torch.cpu, check, lambda: False)() for check in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     )
     return torch.bfloat16 if native else None
 

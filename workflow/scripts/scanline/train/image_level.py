@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
 from torch.nn import functional
 
 from scanline.core.files import written_aside
@@ -136,9 +135,7 @@ class Trainer:
         while self.progress.epoch < options.epochs and not self._is_patience_over():
             self._run_epoch()
             self._save_checkpoint()
-        self.model.load_state_dict(
-            torch.load(self.folder / BEST, map_location=self.job.device, weights_only=True)
-        )
+        self.model.load_state_dict(torch.load(self.folder / BEST, map_location=self.job.device, weights_only=True))
         with written_aside(self.folder / "model.pt") as aside:
             save_classifier(aside, self.spec, self.model)
         with written_aside(self.folder / "history.csv") as aside:
@@ -223,9 +220,7 @@ class Trainer:
             self.job.device.type, dtype=self.precision or torch.bfloat16, enabled=self.precision is not None
         ):
             logits = self.model(inputs)
-        return functional.binary_cross_entropy_with_logits(
-            logits[:, 0].float(), truth, pos_weight=self.positive_weight
-        )
+        return functional.binary_cross_entropy_with_logits(logits[:, 0].float(), truth, pos_weight=self.positive_weight)
 
     @torch.no_grad()
     def mean_loss(self, samples: Samples) -> float:

@@ -65,6 +65,4 @@ class TrainingOptions(Options):
         default="auto",
         description="Autocast type. auto: bfloat16 where the device computes with it natively, else float32.",
     )
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        default="auto", description="cuda without a GPU fails at once."
-    )
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="cuda without a GPU fails at once.")

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 
 import scanline.core.torchvision_compat  # noqa: F401  (has to come before torchvision)
 from scanline.core.errors import InputError
+
 from torchvision.models import get_model  # isort: skip
 
 # Mean and standard deviation of ImageNet's training images, which torchvision's weights were trained with
@@ -144,16 +146,14 @@ def load_classifier(path: Path, device: torch.device) -> tuple[ClassifierSpec, n
     try:
         saved = torch.load(path, map_location=device, weights_only=True)
         values = json.loads(saved["spec"])
-    except (OSError, KeyError, TypeError, RuntimeError, ValueError, EOFError) as error:
+    except (OSError, KeyError, TypeError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
         raise InputError(
             path,
             found=str(error)[:200],
             expected="a model.pt of this workflow",
             next_step=f"snakemake {path}",
         ) from error
-    spec = ClassifierSpec(
-        **{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    )
+    spec = ClassifierSpec(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
     model = build_classifier(spec)
     model.load_state_dict(saved["state"])
     return spec, model.to(device).eval()

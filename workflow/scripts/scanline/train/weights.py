@@ -1,6 +1,7 @@
 """Weights to start training from."""
 
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 
@@ -23,7 +24,7 @@ def load_pretrained(path: Path | None) -> dict[str, torch.Tensor] | None:
         path = Path(read_json(path)["path"])
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError) as error:
+    except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
         raise _no_state_dict(path, str(error)[:200]) from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise _no_state_dict(path, "something else")

@@ -1,4 +1,4 @@
-"""Intracranial haemorrhages of a phantom head, each with the shape that defines its kind, in three dimensions."""
+"""Intracranial haemorrhages of a phantom head, in 3-D, each with the shape that defines its kind."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,8 +27,9 @@ DEEP_MM: tuple[tuple[float, Point], ...] = (  # how often, and where, an intrapa
 class Haemorrhage:
     """One bleed: lengths in mm, angle in radians, density in HU.
 
-    For `epidural` and `subdural`, centre_mm is the direction in which it lies and axes_mm its half length along
-    the skull, its thickness, and its half height; for `subarachnoid` and `intraventricular`, axes_mm is the reach.
+    For `epidural` and `subdural`, centre_mm is the direction in which it lies and axes_mm its half length
+    along the skull, its thickness, and its half height; for `subarachnoid` and `intraventricular`, axes_mm
+    is the reach.
     """
 
     kind: str
@@ -125,8 +126,8 @@ def _subarachnoid(bleed: Haemorrhage, grid: Grid, around: Surroundings) -> tuple
 def _epidural(bleed: Haemorrhage, grid: Grid, around: Surroundings) -> tuple[Mask, Mask]:
     """A biconvex lens: what a ball shares with the inside of the skull, both of them convex.
 
-    The ball's radius R follows from half length a and thickness t of the part inside: R = (a^2 + t^2) / (2 t),
-    the radius of a circle with a segment of half chord a and height t.
+    The ball's radius R follows from half length a and thickness t of the part inside, as that of a circle
+    with a segment of half chord a and height t: R = (a^2 + t^2) / (2 t).
     """
     half_length, thickness = bleed.axes_mm[0], bleed.axes_mm[1]
     radius = (half_length**2 + thickness**2) / (2 * thickness)

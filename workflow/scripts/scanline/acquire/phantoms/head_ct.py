@@ -1,8 +1,8 @@
 """A procedural head for axial CT in Hounsfield units, NumPy only: a phantom, drawn from no patient's data.
 
-The frame of a head is in millimetres: x to the image's right, y to the front, z to the vertex, the origin in the
-middle of its widest level. The inner table of the skull is an ellipsoid, so that the slices of a head stack from
-skull base to vertex. A slice is drawn with the front up, and sampled at pixel centres.
+The frame of a head is in millimetres: x to the image's right, y to the front, z to the vertex, the origin in
+the middle of its widest level. The inner table of the skull is an ellipsoid, so that the slices of a head
+stack from skull base to vertex. A slice is drawn with the front up, and sampled at pixel centres.
 """
 
 from dataclasses import dataclass
@@ -191,7 +191,8 @@ def skull_depth(head: Head, grid: Grid) -> NDArray[np.float32]:
     p, q, w = grid.x / width, grid.y / ay, np.float32(grid.z_mm / az)
     radius = np.sqrt(p * p + q * q + w * w) + 1e-6
     slope = np.sqrt((p / width) ** 2 + (q / ay) ** 2 + (w / az) ** 2) / radius
-    return ((1 - radius) / np.maximum(slope, 1e-3)).astype(np.float32)
+    depth: NDArray[np.float32] = ((1 - radius) / np.maximum(slope, 1e-3)).astype(np.float32)
+    return depth
 
 
 def _head_shell(head: Head, grid: Grid, depth: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -285,8 +286,8 @@ def _with_noise(head: Head, z_mm: float, hu: NDArray[np.float32]) -> NDArray[np.
 def window(hu: NDArray[np.floating], center_hu: float = 40.0, width_hu: float = 80.0) -> NDArray[np.uint8]:
     """Map Hounsfield units to 8-bit grey, of the same shape.
 
-    y = ((x - center) / width + 0.5) * 255, clipped to 0 ... 255 and rounded: the VOI LUT function LINEAR_EXACT
-    of DICOM PS3.3, C.11.2.1.3.2. center - width / 2 is black, center + width / 2 is white.
+    y = ((x - center) / width + 0.5) * 255, clipped to 0 ... 255 and rounded: the VOI LUT function
+    LINEAR_EXACT of DICOM PS3.3, C.11.2.1.3.2. center - width / 2 is black, center + width / 2 is white.
     """
-    share = (np.asarray(hu, np.float64) - center_hu) / width_hu + 0.5
-    return np.rint(255 * np.clip(share, 0, 1)).astype(np.uint8)
+    above_black = np.clip(np.asarray(hu, np.float64) - (center_hu - width_hu / 2), 0, width_hu)
+    return np.rint(255 * above_black / width_hu).astype(np.uint8)

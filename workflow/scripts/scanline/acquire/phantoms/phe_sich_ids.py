@@ -5,10 +5,10 @@
     SubdatasetC_PNG/annotation/annotation<N>/<PPPP>_<SS>.xml  Pascal VOC: the haemorrhage, one box or none
     MedInfo.xlsx                                              ID, Age, Sex
 
-The defects: one patient's XML files have 3-digit names; XML without a box has no <size>; every <filename> ends
-in .jpg; one patient has no mask file, and neither has one slice of another; one blank image stands in several
-files of several patients; some slices have a box and an empty mask, one has oedema and no box; patient numbers
-have holes; patients differ in their number of slices.
+The defects: one patient's XML files have 3-digit names; XML without a box has no <size>; every <filename>
+ends in .jpg; one patient has no mask file, and neither has one slice of another; one blank image stands in
+several files of several patients; some slices have a box and an empty mask, one has oedema and no box;
+patient numbers have holes; patients differ in their number of slices.
 """
 
 import io
@@ -30,7 +30,7 @@ from scanline.core.log import progress
 VERSION = 1  # raised when what is drawn changes: a phantom of another version is drawn anew
 ROOT = "SubdatasetC_PNG"
 CLASS = "a"
-SMALLEST_BOXED_MM2 = 12.0  # annotators overlook less
+SMALLEST_BOXED_MM2 = 20.0  # annotators overlook less
 MASKLESS_SLICE = 0
 WRITTEN = "2023-08-20T00:00:00Z"  # the patient table's time stamp, fixed so that equal seeds give equal bytes
 
@@ -106,9 +106,7 @@ def draw_numbers(rng: np.random.Generator, patients: int) -> list[int]:
     return sorted(int(number) for number in rng.choice(np.arange(1, highest), patients, replace=False))
 
 
-def _draw_patient(
-    rng: np.random.Generator, number: int, options: PhantomSource, *, blank_at_end: bool
-) -> list[Record]:
+def _draw_patient(rng: np.random.Generator, number: int, options: PhantomSource, *, blank_at_end: bool) -> list[Record]:
     """Draw a patient's slices from skull base to vertex; a last one that is blank is above the head."""
     slices = max(2, options.slices_per_patient + int(rng.integers(-2, 4)))
     head = draw_head(rng)
@@ -123,7 +121,7 @@ def _draw_patient(
 
 
 def _with_bleeding(rng: np.random.Generator, head: Head, levels: NDArray[np.float64]) -> Head:
-    """Give a head its intraparenchymal bleed, its middle on a slice, and sometimes blood in the ventricles."""
+    """Give a head its intraparenchymal bleed, its middle on a slice, and at times blood in the ventricles."""
     bleed = draw_kind(rng, INTRAPARENCHYMAL)
     x, y, z = bleed.centre_mm
     z = float(levels[np.argmin(np.abs(levels - z))])
@@ -145,7 +143,7 @@ def _draw_record(number: int, index: int, head: Head, z_mm: float, options: Phan
 
 
 def box_of(mask: NDArray[np.bool_]) -> Box | None:
-    """The tight box of a mask (height, width): left, top, right, bottom edges in pixels; none where it is empty."""
+    """The tight box of a mask (height, width): left, top, right, bottom edge in pixels; none where empty."""
     if not mask.any():
         return None
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
@@ -154,13 +152,10 @@ def box_of(mask: NDArray[np.bool_]) -> Box | None:
 
 def _disagree(rng: np.random.Generator, records: list[Record]) -> None:
     """Take the box from one slice that has a box and oedema, and the oedema from some others."""
-    both = [
-        record
-        for record in records
-        if record.box is not None and record.mask is not None and record.mask.any()
-    ]
+    both = [record for record in records if record.box is not None and record.mask is not None and record.mask.any()]
     order = rng.permutation(len(both))
-    both[order[0]].box = None
+    for index in order[:1]:
+        both[index].box = None
     for index in order[1 : 2 + len(both) // 16]:
         both[index].mask = np.zeros_like(both[index].image)
 

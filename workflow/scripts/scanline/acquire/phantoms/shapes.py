@@ -60,7 +60,8 @@ class Waves:
         left = np.exp(1j * (np.outer(grid.rows_mm, along_rows) + (kz * grid.z_mm + self.phases)))
         right = np.exp(1j * np.outer(along_columns, grid.columns_mm))
         field = left.real @ right.real - left.imag @ right.imag
-        return (field * np.sqrt(2 / len(self.phases))).astype(np.float32)
+        scaled: NDArray[np.float32] = (field * np.sqrt(2 / len(self.phases))).astype(np.float32)
+        return scaled
 
 
 def draw_waves(rng: np.random.Generator, number: int, shortest_mm: float, longest_mm: float) -> Waves:
@@ -71,10 +72,8 @@ def draw_waves(rng: np.random.Generator, number: int, shortest_mm: float, longes
     return Waves(2 * np.pi * direction / lengths, rng.uniform(0, 2 * np.pi, number))
 
 
-def capsule(
-    grid: Grid, start: Point, end: Point, radius_mm: float, *, mirrored: bool = False
-) -> NDArray[np.bool_]:
-    """Pixels within a radius of the segment from start to end, (size, size); mirrored: of both sides of x = 0."""
+def capsule(grid: Grid, start: Point, end: Point, radius_mm: float, *, mirrored: bool = False) -> NDArray[np.bool_]:
+    """Pixels (size, size) within a radius of the segment from start to end; mirrored: on both sides of x = 0."""
     if not min(start[2], end[2]) - radius_mm <= grid.z_mm <= max(start[2], end[2]) + radius_mm:
         return np.zeros(grid.x.shape, bool)
     dx, dy, dz = (b - a for a, b in zip(start, end, strict=True))
@@ -91,9 +90,7 @@ def capsule(
 def blur(image: NDArray[np.float32], side: float) -> NDArray[np.float32]:
     """Convolve rows and columns with (side, 1 - 2 side, side); the border repeats."""
     for axis in (0, 1):
-        padded = np.pad(
-            image, [(1, 1) if axis == 0 else (0, 0), (1, 1) if axis == 1 else (0, 0)], mode="edge"
-        )
+        padded = np.pad(image, [(1, 1) if axis == 0 else (0, 0), (1, 1) if axis == 1 else (0, 0)], mode="edge")
         before, after = (padded[:-2], padded[2:]) if axis == 0 else (padded[:, :-2], padded[:, 2:])
         image = np.float32(side) * (before + after) + np.float32(1 - 2 * side) * image
     return image

@@ -1,0 +1,87 @@
+import hashlib
+import http.server
+import threading
+
+import pytest
+
+from scanline.acquire.link import link_folder
+from scanline.acquire.options import LocalSource
+from scanline.acquire.weights import acquire_weights, imagenet_url
+from scanline.core.errors import InputError
+
+BODY = b"weights " * 1000
+DIGEST = hashlib.sha256(BODY).hexdigest()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        if "missing" in self.path:
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(BODY)))
+        self.end_headers()
+        self.wfile.write(BODY[:100] if "cut" in self.path else BODY)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_weights_are_fetched_once_and_checked(server, tmp_path):
+    url = f"{server}/net-{DIGEST[:8]}.pth"
+    record = acquire_weights("net", url, tmp_path)
+    assert record == {"path": str(tmp_path / f"net-{DIGEST[:8]}.pth"), "sha256": DIGEST, "url": url}
+    assert acquire_weights("net", "http://127.0.0.1:9/" + url.rsplit("/")[-1], tmp_path)["sha256"] == DIGEST
+
+
+@pytest.mark.parametrize("name", ["missing-00000000.pth", "cut-00000000.pth", "wrong-00000000.pth"])
+def test_weights_that_cannot_be_had_are_one_line_that_names_the_choice(server, tmp_path, name):
+    with pytest.raises(InputError) as caught:
+        acquire_weights("net", f"{server}/{name}", tmp_path)
+    assert "\n" not in str(caught.value)
+    assert name in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_server_names_the_choice(tmp_path):
+    with pytest.raises(InputError, match="set weights: none"):
+        acquire_weights("net", "http://127.0.0.1:9/net-00000000.pth", tmp_path)
+
+
+def test_torchvision_tells_the_address():
+    assert imagenet_url("resnet18") == "https://download.pytorch.org/models/resnet18-f37072fd.pth"
+
+
+@pytest.fixture
+def source(tmp_path):
+    return LocalSource(method="local", path=str(tmp_path / "data/heads"), how_to_get="Download it from X.")
+
+
+def test_data_is_linked_and_stays_linked(source, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/file").touch()
+    for _ in range(2):
+        link_folder(str(tmp_path / "mine"), source)
+        assert (tmp_path / "data/heads/file").exists()
+    link_folder("", source)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/file").touch()
+    with pytest.raises(InputError, match="Move"):
+        link_folder(str(tmp_path / "other"), source)
+
+
+@pytest.mark.parametrize("data", ["", "no/such/folder", "empty"])
+def test_missing_or_empty_data_says_how_to_get_it(source, tmp_path, data):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"Download it from X\."):
+        link_folder(data and str(tmp_path / data), source)

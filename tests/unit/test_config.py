@@ -1,0 +1,185 @@
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scanline import config_docs
+from scanline.config import load_config, overlay
+from scanline.core.errors import InputError
+
+REPOSITORY = Path(__file__).parents[2]
+MAIN = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
+PRESETS = sorted(path.stem for path in (REPOSITORY / "config/presets").glob("*.yaml"))
+
+
+@pytest.fixture
+def project(tmp_path):
+    shutil.copytree(REPOSITORY / "config", tmp_path / "config")
+    return tmp_path
+
+
+def edit(project, change):
+    """Apply `change` to the phe_sich study file and load the configuration."""
+    path = project / "config/studies/phe_sich.yaml"
+    values = yaml.safe_load(path.read_text())
+    change(values)
+    path.write_text(yaml.safe_dump(values))
+    return load_config(MAIN, project)
+
+
+@pytest.mark.parametrize("preset", [None, *PRESETS])
+def test_every_preset_is_valid_and_has_results_of_its_own(preset):
+    loaded = load_config({**MAIN, "preset": preset}, REPOSITORY)
+    assert loaded.results == ("results" if preset is None else f"results/{preset}")
+    assert loaded.model_store == "results/model_store"
+
+
+def test_presets_change_how_much_and_not_what():
+    plain = load_config(MAIN, REPOSITORY).studies["phe_sich"]
+    quick = load_config({**MAIN, "preset": "cpu_quick"}, REPOSITORY).studies["phe_sich"]
+    assert (quick.sources, quick.splits, quick.tasks) == (plain.sources, plain.splits, plain.tasks)
+    assert quick.pixels.image_size_px < plain.pixels.image_size_px
+    demo = load_config({**MAIN, "preset": "demo"}, REPOSITORY).studies["phe_sich"]
+    assert demo.sources["phe_sich_ids"].acquire.method == "phantom"
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        (lambda v: v.update(modles={}), ["phe_sich.yaml: modles", "unknown key", "'models'"]),
+        (
+            lambda v: v["tasks"]["classify"].update(agumentation={}),
+            ["tasks.classify.agumentation", "unknown key", "'augmentation'"],
+        ),
+        (
+            lambda v: v["models"]["resnet18"].update(architecture="resnet19"),
+            ["models.resnet18.architecture", '"resnet19"', "resnet18"],
+        ),
+        (
+            lambda v: v["tasks"]["classify"].update(target="hemorrhage"),
+            ["tasks.classify.target", "'hemorrhage'", "Did you mean 'haemorrhage'?"],
+        ),
+        (
+            lambda v: v["splits"]["grouped"].update(ratios={"train": 0.7, "val": 0.2, "test": 0.2}),
+            ["splits.grouped.ratios", "sum to 1", "1.1"],
+        ),
+        (lambda v: v.pop("pixels"), ["phe_sich.yaml: pixels", "found nothing"]),
+        (lambda v: v["runs"][0].update(models=["resnet50"]), ["runs.0.models", "'resnet50'"]),
+        (lambda v: v["runs"][0].update(split="groped"), ["runs.0.split", "Did you mean 'grouped'?"]),
+        (
+            lambda v: v["splits"].update(random=v["splits"].pop("naive_image")),
+            ["splits.random", "naive_image"],
+        ),
+        (
+            lambda v: v["models"].update({"ResNet-18": v["models"]["resnet18"]}),
+            ["models", "'ResNet-18'", "lower-case"],
+        ),
+        (
+            lambda v: v["sources"]["phe_sich_ids"]["curate"].update(annotated_classes=["bleed"]),
+            ["sources.phe_sich_ids.curate", "'bleed'"],
+        ),
+        (
+            lambda v: v["sources"]["phe_sich_ids"]["curate"].update(annotated_classes=[]),
+            ["tasks.classify.target", "annotators looked for"],
+        ),
+        (
+            lambda v: v["sources"]["phe_sich_ids"]["acquire"].update(method="ftp"),
+            ["sources.phe_sich_ids.acquire", "local"],
+        ),
+        (lambda v: v["splits"]["grouped"].update(seed="many"), ["splits.grouped.seed", '"many"', "integer"]),
+    ],
+)
+def test_a_wrong_study_file_is_one_line_with_file_key_found_expected(project, change, parts):
+    with pytest.raises(InputError) as caught:
+        edit(project, change)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "config/studies/phe_sich.yaml" in message
+    for part in parts:
+        assert part in message, message
+
+
+def test_unknown_study_and_preset_name_the_known_ones(project):
+    with pytest.raises(InputError, match=r"'phe_sic'.*one of .*phe_sich"):
+        load_config({**MAIN, "studies": ["phe_sic"]}, project)
+    with pytest.raises(InputError, match=r"'quick'.*cpu_quick"):
+        load_config({**MAIN, "preset": "quick"}, project)
+
+
+def test_yaml_that_does_not_parse_is_one_line(project):
+    (project / "config/studies/phe_sich.yaml").write_text("a: [1")
+    with pytest.raises(InputError, match=r"phe_sich\.yaml.*Mend the file"):
+        load_config(MAIN, project)
+
+
+maps = st.recursive(
+    st.integers() | st.lists(st.integers(), max_size=2),
+    lambda values: st.dictionaries(st.sampled_from("abc"), values, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(maps, maps)
+def test_overlay_keeps_the_top_and_what_it_does_not_name(base, top):
+    merged = overlay(base, top)
+    if not isinstance(base, dict) or not isinstance(top, dict):
+        assert merged == top
+    else:
+        assert merged.keys() == base.keys() | top.keys()
+        assert all(merged[key] == base[key] for key in base.keys() - top.keys())
+        assert all(merged[key] == overlay(base[key], top[key]) for key in base.keys() & top.keys())
+
+
+def test_generated_configuration_docs_are_fresh():
+    assert (REPOSITORY / "config/schema.json").read_text() == config_docs.write_schema(), "run: make docs"
+    assert (REPOSITORY / "config/README.md").read_text() == config_docs.write_page(), "run: make docs"
+
+
+def test_every_option_is_described():
+    for definitions in json.loads(config_docs.write_schema()).values():
+        for schema in (definitions, *definitions.get("$defs", {}).values()):
+            for key, field in schema.get("properties", {}).items():
+                assert field.get("description"), f"{schema['title']}.{key}"
+
+
+def locked_pins():
+    """Package to version in the lock, for the Python of the conda environments."""
+    from packaging.requirements import Requirement
+
+    environment = {"python_version": "3.11", "python_full_version": "3.11.9", "sys_platform": "linux"}
+    pins = {}
+    for line in (REPOSITORY / "requirements/run.lock").read_text().splitlines():
+        found = re.match(r"([A-Za-z0-9_.-]+==[^\\]*?)\s*\\?$", line)
+        if found:
+            requirement = Requirement(found[1])
+            if requirement.marker is None or requirement.marker.evaluate(environment):
+                pins[requirement.name.lower()] = str(requirement.specifier)
+    pins["torch"] = "==" + (REPOSITORY / "requirements/torch.txt").read_text().strip().split("==")[1]
+    return pins
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "envs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_conda_environments_pin_what_the_lock_pins(path):
+    dependencies = yaml.safe_load(path.read_text())["dependencies"]
+    assert dependencies[:2] == ["python=3.11", "pip"]
+    pins = locked_pins()
+    for pin in dependencies[2]["pip"]:
+        name, version = pin.split("==")
+        assert pins[name] == f"=={version}", f"{path.name}: {pin}"
+
+
+def test_the_digest_covers_the_environment_that_the_rule_declares():
+    rules = {}
+    for path in (REPOSITORY / "workflow/rules").glob("*.smk"):
+        found = re.findall(r"^rule (\w+):.*?\"\.\./\.\./(envs/\w+\.yaml)\"", path.read_text(), re.S | re.M)
+        rules.update(found)
+    common = (REPOSITORY / "workflow/rules/common.smk").read_text()
+    declared = dict(re.findall(r'"(\w+)": "(envs/\w+\.yaml)"', common))
+    assert {name: rules[name] for name in declared} == declared
+    assert rules.keys() - declared.keys() == {"acquire_source", "acquire_weights"}
+    assert all((REPOSITORY / "workflow/scripts" / f"{name}.py").exists() for name in rules)

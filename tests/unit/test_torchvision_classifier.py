@@ -1,0 +1,179 @@
+import numpy as np
+import pytest
+import torch
+
+import scanline.core.torchvision_compat as compat
+from scanline.core.errors import InputError
+from scanline.predict.grad_cam import last_feature_map, scores_with_cam
+from scanline.train.batches import augment, gather, normalise
+from scanline.train.options import Augmentation
+from scanline.train.torchvision_classifier import (
+    IMAGENET_MEAN,
+    ClassifierSpec,
+    build_classifier,
+    input_statistics,
+    load_classifier,
+    save_classifier,
+)
+from scanline.train.torchvision_names import CLASSIFICATION_MODELS
+from scanline.train.weights import load_pretrained
+
+
+def spec(architecture="resnet18", channels=1, size=64):
+    return ClassifierSpec(architecture, channels, size, (0.5,) * channels, (0.25,) * channels, ("bleed",))
+
+
+def test_the_list_of_names_is_torchvisions():
+    import torchvision.models
+
+    names = torchvision.models.list_models(module=torchvision.models)
+    assert set(CLASSIFICATION_MODELS) == set(names) - {"inception_v3", "googlenet"}
+
+
+def test_nms_without_torchvisions_library_equals_the_definition():
+    boxes = torch.tensor([[0.0, 0, 10, 10], [1, 1, 10, 10], [20, 20, 30, 30], [0, 0, 10, 4]])
+    scores = torch.tensor([0.5, 0.9, 0.3, 0.8])
+    assert compat._nms(boxes, scores, 0.5).tolist() == [1, 3, 2]
+    assert compat._nms(boxes, scores, 0.2).tolist() == [1, 2]
+    assert compat._nms(torch.zeros(0, 4), torch.zeros(0), 0.5).tolist() == []
+    import torchvision
+
+    assert torchvision.ops.nms(boxes, scores, 0.5).tolist() == [1, 3, 2]
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    ["resnet18", "efficientnet_b0", "densenet121", "convnext_tiny", "squeezenet1_1", "vit_b_16"],
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_families_take_one_or_three_channels_and_give_one_score(architecture, channels):
+    model = build_classifier(spec(architecture, channels)).eval()
+    assert model(torch.zeros(2, channels, 64, 64)).shape == (2, 1)
+
+
+def test_grey_input_of_pretrained_weights_equals_the_repeated_image():
+    torch.manual_seed(0)
+    import torchvision
+
+    state = torchvision.models.resnet18(num_classes=1000).state_dict()
+    torch.manual_seed(1)
+    colour = build_classifier(spec(channels=3), state).eval()
+    torch.manual_seed(1)
+    grey = build_classifier(spec(channels=1), state).eval()
+    grey.fc.load_state_dict(colour.fc.state_dict())
+    image = torch.randn(2, 1, 64, 64)
+    torch.testing.assert_close(grey(image), colour(image.expand(-1, 3, -1, -1)), rtol=1e-4, atol=1e-5)
+
+
+def test_weights_that_do_not_fit_are_one_line(tmp_path):
+    path = tmp_path / "weights of mine.pth"
+    torch.save({"conv1.weight": torch.zeros(1)}, path)
+    with pytest.raises(InputError, match="resnet18"):
+        build_classifier(spec(channels=3), load_pretrained(path))
+    path.write_bytes(b"no weights")
+    with pytest.raises(InputError, match=r"weights of mine\.pth"):
+        load_pretrained(path)
+    with pytest.raises(InputError, match="state dict"):
+        load_pretrained(tmp_path / "missing.pth")
+
+
+def test_images_too_small_for_the_architecture_are_one_line():
+    with pytest.raises(InputError, match="16 px"):
+        build_classifier(spec("alexnet", 3, 16))
+
+
+def test_model_file_comes_back_equal_under_any_name(tmp_path):
+    model = build_classifier(spec()).eval()
+    save_classifier(tmp_path / "model.pt", spec(), model)
+    read_spec, read_model = load_classifier(tmp_path / "model.pt", torch.device("cpu"))
+    assert read_spec == spec()
+    image = torch.randn(1, 1, 64, 64)
+    torch.testing.assert_close(read_model(image), model(image), rtol=0, atol=0)
+    (tmp_path / "model.pt").write_bytes(b"cut")
+    with pytest.raises(InputError, match=r"model\.pt"):
+        load_classifier(tmp_path / "model.pt", torch.device("cpu"))
+
+
+def test_input_statistics():
+    assert input_statistics("imagenet", 3, 0.2, 0.1)[0] == IMAGENET_MEAN
+    assert input_statistics("none", 1, 0.2, 0.1) == ((0.2,), (0.1,))
+    assert input_statistics("none", 3, 0.2, 0.0) == ((0.2,) * 3, (1e-6,) * 3)
+
+
+def test_normalise_is_the_plain_formula():
+    images = torch.arange(0, 256, dtype=torch.uint8).view(1, 1, 16, 16)
+    out = normalise(images, (0.5, 0.4), (0.25, 0.2))
+    torch.testing.assert_close(out[0, 1], (images[0, 0].float() / 255 - 0.4) / 0.2)
+    assert out.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_augmentation_flips_half_and_crops_within_the_image():
+    images = torch.zeros(400, 1, 16, 16, dtype=torch.uint8)
+    images[:, :, :, :8] = 200
+    flipped = augment(images, Augmentation(horizontal_flip=True), torch.Generator().manual_seed(0))
+    right = (flipped[:, 0, 0, -1] == 200).float().mean()
+    assert 0.4 < right < 0.6
+    same = augment(images, Augmentation(), torch.Generator())
+    assert torch.equal(same, images)
+    cropped = augment(images, Augmentation(crop_min_scale=0.5), torch.Generator().manual_seed(0))
+    assert cropped.shape == images.shape
+    assert cropped.min() >= 0
+    assert cropped.max() < 200.01
+    share = (cropped > 100).float().mean(dim=(1, 2, 3))
+    assert share.std() > 0.02
+    # A crop of side s = sqrt(0.5) at the right border shows the left half of the image on (s - 0.5) / s of it.
+    assert share.min() > (0.5**0.5 - 0.5) / 0.5**0.5 - 1 / 16
+    assert share.max() < 0.5 / 0.5**0.5 + 1 / 16
+    again = augment(images, Augmentation(crop_min_scale=0.5), torch.Generator().manual_seed(0))
+    assert torch.equal(cropped, again)
+
+
+@pytest.mark.parametrize("architecture", ["resnet18", "vgg16", "densenet121", "efficientnet_b0", "convnext_tiny"])
+def test_grad_cam_weights_sum_to_the_hand_computed_map(architecture):
+    torch.manual_seed(0)
+    model = build_classifier(spec(architecture)).eval().requires_grad_(False)
+    images = torch.randn(2, 1, 64, 64)
+    layer = last_feature_map(model, images)
+    logits, maps = scores_with_cam(model, layer, images)
+    torch.testing.assert_close(logits, model(images))
+    assert maps.shape[0] == 2
+    assert maps.shape[1] > 1
+    assert maps.min() >= 0
+    assert maps.max() <= 1
+    assert not any(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_grad_cam_of_a_linear_network_is_the_class_weighted_map():
+    torch.manual_seed(0)
+    convolution = torch.nn.Conv2d(1, 4, 3, padding=1)
+    tail = torch.nn.Conv2d(4, 4, 1)
+    head = torch.nn.Linear(4, 1)
+    model = torch.nn.Sequential(
+        convolution, tail, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), head
+    ).requires_grad_(False)
+    images = torch.randn(3, 1, 8, 8)
+    assert last_feature_map(model, images) is tail
+    _, maps = scores_with_cam(model, tail, images)
+    # Zhou et al. 2016: with global average pooling and one linear layer, Grad-CAM is CAM up to its scale.
+    expected = torch.relu(torch.einsum("c,bchw->bhw", head.weight[0], tail(convolution(images))))
+    expected = expected / expected.amax(dim=(1, 2), keepdim=True)
+    torch.testing.assert_close(maps, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_vision_transformer_has_scores_and_no_map():
+    model = build_classifier(spec("vit_b_16", 3)).eval().requires_grad_(False)
+    images = torch.zeros(1, 3, 64, 64)
+    assert last_feature_map(model, images) is None
+    logits, maps = scores_with_cam(model, None, images)
+    assert logits.shape == (1, 1)
+    assert maps is None
+
+
+def test_gather_takes_the_rows_of_the_subset(training_files):
+    from scanline.prepare.samples import load_samples
+
+    samples = load_samples(**training_files, target="bleed")["val"]
+    images, truth = gather(samples, torch.tensor([0, 11]), torch.device("cpu"))
+    pixels = np.load(training_files["pixels"])
+    assert np.array_equal(images[:, 0].numpy(), pixels[[36, 47]])
+    assert np.array_equal(truth.numpy(), samples.truth[[0, 11]])

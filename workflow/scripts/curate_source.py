@@ -1,0 +1,34 @@
+"""Curate one source: its raw files to the images, boxes, labels and rejects tables."""
+
+from scanline.core.command_line import parse_arguments, run
+from scanline.core.log import logger
+from scanline.core.options import read_options
+from scanline.core.tables import BOXES, FILES, IMAGES, REJECTS, labels_schema, read_table, write_table
+from scanline.curate.options import CurateSource
+from scanline.curate.scan import curate_source
+
+
+def main() -> None:
+    """Run the rule."""
+    args = parse_arguments(__doc__, "name", "files", "images", "boxes", "labels", "rejects", "options")
+    options = read_options(CurateSource, args.options)
+    files = read_table(args.files, FILES)
+    curated = curate_source(args.name, files, args.files, options)
+    write_table(curated.images, args.images, IMAGES)
+    write_table(curated.boxes, args.boxes, BOXES)
+    write_table(curated.labels, args.labels, labels_schema(options.labels))
+    write_table(curated.rejects, args.rejects, REJECTS)
+    actions = curated.rejects["action"].value_counts()
+    logger.info(
+        "%s: %d files, %d images of %d patients, %d boxes; %s",
+        args.name,
+        len(files),
+        len(curated.images),
+        curated.images["patient_id"].nunique(),
+        len(curated.boxes),
+        ", ".join(f"{actions.get(name, 0)} {name}" for name in ("refused", "repaired", "noted")),
+    )
+
+
+if __name__ == "__main__":
+    run(main)

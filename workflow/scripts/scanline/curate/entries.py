@@ -1,0 +1,94 @@
+"""What an adapter hands to the engine: the images of a source, as its layout and annotations tell them.
+
+An adapter is a light module `scanline/curate/adapters/<name>.py` that knows one raw layout and nothing else. It
+holds `class Options(scanline.core.options.Options)`, the keys of `layout` in the study file, and
+
+    def read_entries(folder: Path, files: Sequence[str], options: Options)
+        -> tuple[list[Entry], list[Reject], list[str]]
+
+which sorts the manifest's files (paths relative to `folder`) into entries, rejects, and paths that are no part
+of the layout. It opens annotations and no images. Every file stands in exactly one of the three, as a path of an
+entry, as a file-level reject (action refused, `row` None), or among the others; `scanline.curate.scan` checks it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from scanline.core.options import Options
+
+
+@dataclass(frozen=True)
+class Box:
+    """One box in continuous pixels, origin at the top left corner of the pixel grid.
+
+    Attributes:
+        label: The class as the source spells it.
+        x: Left edge. A coordinate that the source wrote and that is no number is NaN.
+        y: Top edge.
+        width: Right edge minus left edge; not above 0 where the source's box is empty or inverted.
+        height: Bottom edge minus top edge.
+    """
+
+    label: str
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image of a source. Paths are relative to the source's folder.
+
+    Attributes:
+        path: The image file.
+        patient_id: The patient as the source numbers them, unprefixed; None where unknown.
+        volume_id: The series that the image is a slice of, unprefixed; None where unknown.
+        slice_index: Position in the volume.
+        boxes: All boxes of the image, also those that do not hold; None where nobody annotated it.
+        declared_size: (width, height) that the annotation states, in pixels.
+        annotation_path: The file that holds the annotation.
+        mask_path: The mask of the source's `mask_class`.
+    """
+
+    path: str
+    patient_id: str | None
+    volume_id: str | None
+    slice_index: int | None
+    boxes: tuple[Box, ...] | None
+    declared_size: tuple[int, int] | None = None
+    annotation_path: str | None = None
+    mask_path: str | None = None
+
+
+@dataclass(frozen=True)
+class Reject:
+    """One row of the rejects table.
+
+    Attributes:
+        path: The file, relative to the source's folder.
+        row: Index from 0 of the box or row inside the file; None where the whole file is meant.
+        action: refused, repaired or noted.
+        reason: A short word for counting, such as `box_outside_image`.
+        detail: What was found, and what was done about it.
+    """
+
+    path: str
+    row: int | None
+    action: str
+    reason: str
+    detail: str
+
+
+Entries = tuple[list[Entry], list[Reject], list[str]]
+
+
+class Adapter(Protocol):
+    """The interface of a module in scanline/curate/adapters/."""
+
+    Options: type[Options]
+
+    def read_entries(self, folder: Path, files: Sequence[str], options: Any) -> Entries:
+        """Sort the files of a source into entries, rejects and others."""

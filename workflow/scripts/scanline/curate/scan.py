@@ -1,0 +1,302 @@
+"""The engine common to all adapters: every file of a source's manifest to tables and rejects, none lost."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+
+from scanline.core.errors import InputError
+from scanline.core.tables import BOXES, IMAGES, REJECTS, labels_schema, make_table
+from scanline.curate.entries import Entry, Reject
+from scanline.curate.inspection import Inspected, inspect_all, inspect_file, inspect_image, inspect_mask
+from scanline.curate.judge import Verdict, judge
+from scanline.curate.layouts import check_layout, load_adapter
+from scanline.curate.options import CurateOptions, CurateSource
+from scanline.curate.patient_table import Patients, match_patients, patient_key, read_patient_table
+
+STAGE = "curate"
+OTHER_REASONS = ("not_in_layout", "patient_table")  # notes of whole files that are no image, annotation or mask
+
+
+@dataclass(frozen=True)
+class Curated:
+    """The tables of one source; `images` has a column annotation_path besides those of its schema."""
+
+    images: pd.DataFrame
+    boxes: pd.DataFrame
+    labels: pd.DataFrame
+    rejects: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class _Source:
+    """One source's name, folder, options and manifest."""
+
+    name: str
+    folder: Path
+    options: CurateOptions
+    manifest: Path
+    sha256: Mapping[str, str]  # path to hash, as the manifest has them
+
+
+def curate_source(name: str, files: pd.DataFrame, manifest: Path, options: CurateSource) -> Curated:
+    """Curate one source.
+
+    Args:
+        name: The source's name; it begins every id.
+        files: The manifest: FILES table, paths relative to the source's folder.
+        manifest: Where the manifest stands, for errors.
+        options: Folder, the study's classes, and the source's options.
+
+    Returns:
+        The tables, in order of image_id; they do not depend on the order of `files`.
+
+    Raises:
+        InputError: If the layout is wrong, a class is not mapped, a file changed since the manifest was made, no
+            image is left, or the patient table is wrong.
+    """
+    folder = Path(options.folder)
+    layout = check_layout(options.curate, f"sources.{name}.curate")
+    hashes = dict(zip(files["path"], files["sha256"], strict=True))
+    source = _Source(name, folder, options.curate, manifest, hashes)
+    _check_sizes(source, files)
+    adapter = load_adapter(options.curate.adapter)
+    entries, rejects, others = adapter.read_entries(folder, sorted(hashes), layout)
+    _check_classes(source, entries)
+    images, masks = _inspect(source, entries)
+    kept, refused = _refuse_images(source, entries, images)
+    verdicts = [
+        judge(entry, _size(images[entry.path]), masks.get(entry.mask_path or ""), options.curate) for entry in kept
+    ]
+    if not verdicts:
+        raise InputError(
+            folder,
+            found=f"{len(entries)} images, none that can be used ({refused[0].detail if refused else 'refused'})",
+            expected="images",
+            next_step="Check that the data is whole, then run the same command again.",
+        )
+    rejects = [*rejects, *refused, *_refuse_orphans(entries, verdicts, refused, rejects)]
+    rejects += [reject for verdict in verdicts for reject in verdict.rejects]
+    rejects += _note_others(others, options.curate)
+    _check_nothing_lost(source, verdicts, rejects)
+    patients = _patients(source)
+    if patients is not None and options.curate.patient_table is not None:
+        seen = [verdict.entry.patient_id for verdict in verdicts if verdict.entry.patient_id is not None]
+        rejects += [*patients.rejects, *match_patients(patients, seen, options.curate.patient_table)]
+    return _tables(source, options.labels, verdicts, images, rejects, patients)
+
+
+def _check_sizes(source: _Source, files: pd.DataFrame) -> None:
+    """Check that each file of the manifest is still there with as many bytes, before any is read."""
+    for path, size in zip(files["path"], files["bytes"], strict=True):
+        file = source.folder / path
+        if not file.is_file():
+            raise _changed(source, path, "no such file")
+        if file.stat().st_size != size:
+            raise _changed(source, path, f"{file.stat().st_size} bytes")
+
+
+def _check_hashes(source: _Source, inspected: Mapping[str, Inspected]) -> None:
+    """Check that the bytes that were read are those of the manifest."""
+    for path, found in inspected.items():
+        if found.sha256 is None:
+            raise _changed(source, path, "no such file")
+        if found.sha256 != source.sha256[path]:
+            raise _changed(source, path, f"SHA-256 {found.sha256[:12]}...")
+
+
+def _changed(source: _Source, path: str, found: str) -> InputError:
+    return InputError(
+        source.folder / path,
+        found=found,
+        expected=f"the file that the manifest {source.manifest} lists",
+        next_step=f"If the change is meant, rescan: rm '{source.manifest}' and run the same command again.",
+    )
+
+
+def _check_classes(source: _Source, entries: Iterable[Entry]) -> None:
+    for entry in entries:
+        for box in entry.boxes or ():
+            if box.label not in source.options.classes:
+                known = ", ".join(repr(name) for name in sorted(source.options.classes))
+                raise InputError(
+                    source.folder / (entry.annotation_path or entry.path),
+                    found=f"the class {box.label!r}",
+                    expected=f"one of {known or 'no class at all'}",
+                    next_step=f"Add it to sources.{source.name}.curate.classes in the study file.",
+                )
+
+
+def _inspect(source: _Source, entries: Sequence[Entry]) -> tuple[dict[str, Inspected], dict[str, Inspected]]:
+    """Read every image, mask and annotation; what is found of the images and masks, by path."""
+    paths = [entry.path for entry in entries]
+    mask_paths = sorted({entry.mask_path for entry in entries if entry.mask_path is not None})
+    annotation_paths = sorted({e.annotation_path for e in entries if e.annotation_path is not None})
+    images = inspect_all(inspect_image, source.folder, paths, "image")
+    masks = inspect_all(inspect_mask, source.folder, mask_paths, "mask")
+    annotations = inspect_all(inspect_file, source.folder, annotation_paths, "annotation")
+    for inspected in (images, masks, annotations):
+        _check_hashes(source, inspected)
+    return images, masks
+
+
+def _size(inspected: Inspected) -> tuple[int, int]:
+    if inspected.size is None:
+        raise ValueError("an image that did not decode has no size")
+    return inspected.size
+
+
+def _image_id(source: _Source, path: str) -> str:
+    return f"{source.name}/{PurePosixPath(path).with_suffix('')}"
+
+
+def _refuse_images(
+    source: _Source, entries: Sequence[Entry], images: Mapping[str, Inspected]
+) -> tuple[list[Entry], list[Reject]]:
+    """Entries whose image holds, and a reject for each of the others."""
+    ids = Counter(_image_id(source, entry.path) for entry in entries)
+    kept: list[Entry] = []
+    rejects: list[Reject] = []
+    for entry in entries:
+        found = images[entry.path]
+        if found.size is None:
+            reason, detail = "image_unreadable", str(found.problem)
+        elif ids[_image_id(source, entry.path)] > 1:
+            reason, detail = "duplicate_image_id", f"{_image_id(source, entry.path)} is also another image's id"
+        elif entry.declared_size is not None and entry.declared_size != found.size:
+            declared = f"{entry.declared_size[0]} x {entry.declared_size[1]}"
+            actual = f"{found.size[0]} x {found.size[1]}"
+            reason, detail = "size_differs", f"{actual}, its annotation {entry.annotation_path} says {declared}"
+        else:
+            kept.append(entry)
+            continue
+        rejects.append(Reject(entry.path, None, "refused", reason, detail))
+    return kept, rejects
+
+
+def _refuse_orphans(
+    entries: Sequence[Entry], verdicts: Sequence[Verdict], refused: Sequence[Reject], rejects: Sequence[Reject]
+) -> list[Reject]:
+    """Refuse the annotations and masks of refused images, where no kept image shares them."""
+    gone = {reject.path for reject in refused}
+    done = {reject.path for reject in rejects if reject.action == "refused" and reject.row is None}
+    for verdict in verdicts:
+        done |= {path for path in (verdict.entry.annotation_path, verdict.entry.mask_path) if path is not None}
+    orphans: list[Reject] = []
+    for entry in entries:
+        for path in (entry.annotation_path, entry.mask_path):
+            if entry.path in gone and path is not None and path not in done:
+                done.add(path)
+                orphans.append(Reject(path, None, "refused", "image_refused", f"its image {entry.path} was refused"))
+    return orphans
+
+
+def _note_others(others: Iterable[str], options: CurateOptions) -> list[Reject]:
+    table = None if options.patient_table is None else options.patient_table.path
+    return [
+        Reject(path, None, "noted", "patient_table", "read as the patient table")
+        if path == table
+        else Reject(path, None, "noted", "not_in_layout", "matches nothing of the layout: not used")
+        for path in others
+    ]
+
+
+def _check_nothing_lost(source: _Source, verdicts: Sequence[Verdict], rejects: Sequence[Reject]) -> None:
+    """Check that each file of the manifest is used, refused or other, and only one of these."""
+    used = {
+        path
+        for verdict in verdicts
+        for path in (verdict.entry.path, verdict.entry.annotation_path, verdict.entry.mask_path)
+        if path is not None
+    }
+    aside = [
+        reject.path
+        for reject in rejects
+        if reject.row is None and (reject.action == "refused" or reject.reason in OTHER_REASONS)
+    ]
+    if sorted([*used, *aside]) != sorted(source.sha256):
+        wrong = Counter([*used, *aside])
+        wrong.subtract(source.sha256)
+        path = min(path for path, count in wrong.items() if count != 0)
+        raise RuntimeError(f"adapter {source.options.adapter} lost or doubled {path!r} ({wrong[path]:+d})")
+
+
+def _patients(source: _Source) -> Patients | None:
+    """The patient table where the source has one and the manifest lists it."""
+    options = source.options.patient_table
+    if options is None or options.path not in source.sha256:
+        return None
+    _check_hashes(source, {options.path: inspect_file(source.folder / options.path)})
+    return read_patient_table(source.folder, options)
+
+
+def _tables(
+    source: _Source,
+    labels: Sequence[str],
+    verdicts: Sequence[Verdict],
+    images: Mapping[str, Inspected],
+    rejects: Iterable[Reject],
+    patients: Patients | None,
+) -> Curated:
+    verdicts = sorted(verdicts, key=lambda verdict: _image_id(source, verdict.entry.path))
+    ids = [_image_id(source, verdict.entry.path) for verdict in verdicts]
+    box_rows: list[dict[str, object]] = [
+        {"image_id": key, "label": label, "x": b.x, "y": b.y, "width": b.width, "height": b.height}
+        for key, verdict in zip(ids, verdicts, strict=True)
+        for label, b in verdict.boxes
+    ]
+    label_rows: list[dict[str, object]] = [
+        {"image_id": key, **{name: verdict.labels.get(name) for name in labels}}
+        for key, verdict in zip(ids, verdicts, strict=True)
+    ]
+    ordered = sorted(rejects, key=lambda r: (r.path, -1 if r.row is None else r.row, r.action, r.reason, r.detail))
+    reject_rows: list[dict[str, object]] = [
+        {
+            "source": source.name,
+            "path": reject.path,
+            "row": reject.row,
+            "stage": STAGE,
+            "action": reject.action,
+            "reason": reject.reason,
+            "detail": reject.detail,
+        }
+        for reject in ordered
+    ]
+    return Curated(
+        images=make_table([_image_row(source, v.entry, images[v.entry.path], patients) for v in verdicts], IMAGES),
+        boxes=make_table(box_rows, BOXES),
+        labels=make_table(label_rows, labels_schema(labels)),
+        rejects=make_table(reject_rows, REJECTS),
+    )
+
+
+def _image_row(source: _Source, entry: Entry, found: Inspected, patients: Patients | None) -> dict[str, object]:
+    width, height = _size(found)
+
+    def prefixed(text: str | None) -> str | None:
+        return None if text is None else f"{source.name}:{text}"
+
+    def in_folder(path: str | None) -> str | None:
+        return None if path is None else f"{source.folder.as_posix()}/{path}"
+
+    row: dict[str, object] = {
+        "image_id": _image_id(source, entry.path),
+        "source": source.name,
+        "path": in_folder(entry.path),
+        "patient_id": prefixed(entry.patient_id),
+        "volume_id": prefixed(entry.volume_id),
+        "slice_index": entry.slice_index,
+        "width": width,
+        "height": height,
+        "modality": source.options.modality,
+        "sha256": found.sha256,
+        "phash": found.phash,
+        "mask_path": in_folder(entry.mask_path),
+        "annotation_path": in_folder(entry.annotation_path),
+    }
+    if patients is not None and source.options.patient_table is not None:
+        known = patients.values.get(patient_key(entry.patient_id or ""), {})
+        row |= {name: known.get(name) for name in source.options.patient_table.columns}
+    return row
