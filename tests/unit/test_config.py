@@ -117,6 +117,10 @@ def test_yaml_that_does_not_parse_is_one_line(project):
         load_config(MAIN, project)
 
 
+def test_overlay_takes_out_what_is_null():
+    assert overlay({"a": {"b": 1, "c": 2}}, {"a": {"b": None}}) == {"a": {"c": 2}}
+
+
 maps = st.recursive(
     st.integers() | st.lists(st.integers(), max_size=2),
     lambda values: st.dictionaries(st.sampled_from("abc"), values, max_size=3),

@@ -143,7 +143,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def overlay(base: Any, top: Any) -> Any:
-    """Lay `top` over `base`: maps merge key by key, anything else is replaced.
+    """Lay `top` over `base`: maps merge key by key, anything else is replaced, and null takes an entry out.
 
     A map whose `method` or `protocol` differs from the one below replaces it whole, as its keys are others.
     """
@@ -152,10 +152,8 @@ def overlay(base: Any, top: Any) -> Any:
     for tag in ("method", "protocol"):
         if tag in top and base.get(tag) != top[tag]:
             return top
-    return {
-        **base,
-        **{key: overlay(base[key], value) if key in base else value for key, value in top.items()},
-    }
+    merged = {**base, **{key: overlay(base.get(key), value) for key, value in top.items()}}
+    return {key: value for key, value in merged.items() if not (key in top and value is None)}
 
 
 def _named_file(project: Path, folder: str, name: str, key: str) -> Path:

@@ -43,6 +43,9 @@ def judge(entry: Entry, size: tuple[int, int], mask: Inspected | None, options: 
         rejects += of_mask
         if any(reject.action == "refused" for reject in of_mask):
             entry, mask = replace(entry, mask_path=None), None
+    if entry.boxes is None and options.annotated_classes:
+        unknown = ", ".join(options.annotated_classes)
+        rejects.append(_note(entry, "not_annotated", f"it has no usable annotation: {unknown} unknown"))
     labels = _labels_of_boxes(entry, kept, suspects, options)
     if options.mask_class is not None:
         is_outlined = None if mask is None else not mask.is_empty

@@ -19,6 +19,7 @@ NUMBERS = frozenset({"age_years"})
 METADATA_OF_SCHEMA = frozenset({"age_years", "sex"})
 SEXES = frozenset({"female", "male"})
 ZIP_MAGIC = b"PK\x03\x04"  # an .xlsx file is a ZIP archive
+DELIMITERS = ",;\t"  # the one that stands most often in the row of column names
 Value = float | str | None
 
 
@@ -27,12 +28,12 @@ class Patients:
     """Metadata by patient.
 
     Attributes:
-        values: Patient (see `patient_key`) to metadata name to value, None where the table says nothing.
+        by_patient: Patient (see `patient_key`) to metadata name to value, None where the table says nothing.
         rows: Patient to the row's index from 0, the heading not counted.
         rejects: Rows and values that were left out; paths are the table's, relative to the source's folder.
     """
 
-    values: dict[str, dict[str, Value]]
+    by_patient: dict[str, dict[str, Value]]
     rows: dict[str, int]
     rejects: tuple[Reject, ...]
 
@@ -123,11 +124,11 @@ def _read_text(path: Path) -> pd.DataFrame:
         if content.startswith(ZIP_MAGIC):
             table = pd.read_excel(io.BytesIO(content), dtype=str, engine="openpyxl", keep_default_na=False)
         else:
+            heading = content.splitlines()[0].decode("utf-8-sig") if content else ""
             table = pd.read_csv(
                 io.BytesIO(content),
                 dtype=str,
-                sep=None,
-                engine="python",
+                sep=max(DELIMITERS, key=heading.count),
                 keep_default_na=False,
                 encoding="utf-8-sig",
             )

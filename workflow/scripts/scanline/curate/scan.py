@@ -297,6 +297,6 @@ def _image_row(source: _Source, entry: Entry, found: Inspected, patients: Patien
         "annotation_path": in_folder(entry.annotation_path),
     }
     if patients is not None and source.options.patient_table is not None:
-        known = patients.values.get(patient_key(entry.patient_id or ""), {})
+        known = patients.by_patient.get(patient_key(entry.patient_id or ""), {})
         row |= {name: known.get(name) for name in source.options.patient_table.columns}
     return row
