@@ -78,10 +78,10 @@ def test_what_is_not_ours_is_never_touched(kind):
 
 def test_a_drawing_that_fails_leaves_the_old_one(monkeypatch):
     first = draw()
-    monkeypatch.setattr("scanline.acquire.phantoms.phe_sich_ids._write_patient_table", _full_disk)
-    with pytest.raises(OSError, match="No space"):
-        draw(seed=2)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr("scanline.acquire.phantoms.phe_sich_ids._write_patient_table", _full_disk)
+        with pytest.raises(OSError, match="No space"):
+            draw(seed=2)
     assert [path.name for path in Path("data/demo").iterdir()] == ["heads"]
     assert draw().equals(first)
 

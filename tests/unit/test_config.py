@@ -91,6 +91,14 @@ def test_presets_change_how_much_and_not_what():
             lambda v: v["sources"]["phe_sich_ids"]["acquire"].update(method="ftp"),
             ["sources.phe_sich_ids.acquire", "local"],
         ),
+        (
+            lambda v: v["sources"]["phe_sich_ids"]["curate"].update(adapter="pascal_vok"),
+            ["sources.phe_sich_ids.curate.adapter", "'pascal_voc'"],
+        ),
+        (
+            lambda v: v["sources"]["phe_sich_ids"]["curate"]["layout"].update(first_pixel=2),
+            ["sources.phe_sich_ids.curate.layout: first_pixel", "found 2"],
+        ),
         (lambda v: v["splits"]["grouped"].update(seed="many"), ["splits.grouped.seed", '"many"', "integer"]),
     ],
 )

@@ -185,7 +185,7 @@ def test_names_with_spaces_quotes_and_line_breaks_work(tmp_path):
 
 
 def test_images_that_differ_in_their_suffix_alone_are_refused(raw):
-    layout = OPTIONS["layout"] | {"image": r".*/image(?P<patient>\d+)/(?P<name>\d+)_\d+\.(?P<slice>\d+)"}
+    layout = OPTIONS["layout"] | {"image": r"image(?P<patient>\d+)/(?P<name>\d+)_\d+\.(?P<slice>\d+)"}
     layout["annotation"] = layout["mask"] = layout["image"].replace("image", "x")
     for suffix in "12":
         raw.write(f"image3/0003_00.{suffix}", image_bytes(textured_pixels()))

@@ -15,12 +15,14 @@ from scanline.acquire.phantoms.haemorrhage import (
     KINDS,
     SUBARACHNOID,
     SUBDURAL,
+    Surroundings,
+    draw_haemorrhage,
     draw_kind,
 )
 from scanline.acquire.phantoms.head_ct import BASE_MM, draw_head, draw_slice, skull_depth, window
 from scanline.acquire.phantoms.shapes import Grid, blur, capsule, draw_waves
 
-few = settings(max_examples=25, deadline=None)
+few = settings(max_examples=25, deadline=None, derandomize=True)  # the shapes are statements about drawn heads
 seeds = st.integers(0, 2**32 - 1)
 SIZE = 128
 
@@ -53,6 +55,15 @@ def grown(mask):
     return outer
 
 
+def middle_of_tips(mask):
+    """The pixel halfway between the two pixels of a mask that are farthest apart."""
+    points = np.argwhere(mask & ~eroded(mask))
+    apart = ((points[:, None] - points[None]) ** 2).sum(-1)
+    first, second = np.unravel_index(apart.argmax(), apart.shape)
+    row, column = (points[first] + points[second]) // 2
+    return row, column
+
+
 def solidity(mask):
     """Share of the pairs of a mask's pixels whose middle is in the mask: 1 where it is convex."""
     points = np.argwhere(mask)
@@ -69,7 +80,7 @@ def test_window_is_exact(hu, grey):
 @given(st.floats(-1e4, 1e4), st.floats(-500, 500), st.floats(1, 4000))
 def test_window_follows_the_formula(hu, center, width):
     grey = window(np.array([hu]), center, width)[0]
-    assert grey == np.rint(255 * min(max((hu - center) / width + 0.5, 0), 1))
+    assert abs(grey - 255 * min(max((hu - center) / width + 0.5, 0), 1)) < 0.5 + 1e-6
 
 
 def test_window_edges_and_type():
@@ -156,6 +167,7 @@ def test_epidural_bleed_is_a_lens_on_the_skull(seed):
     lens = mid_slice(head).lesions[EPIDURAL]
     depth = depth_of(head, head.haemorrhages[0].centre_mm[2])[lens]
     assert solidity(lens) > 0.93
+    assert lens[middle_of_tips(lens)]
     assert depth.min() < 3
     length = np.ptp(np.argwhere(lens), axis=0).max() * head.field_of_view_mm / SIZE
     assert length > 1.2 * depth.max()
@@ -167,23 +179,34 @@ def test_subdural_bleed_is_a_crescent_along_the_skull(seed):
     head = head_with(seed, SUBDURAL)
     crescent = mid_slice(head).lesions[SUBDURAL]
     depth = depth_of(head, head.haemorrhages[0].centre_mm[2])[crescent]
-    assert solidity(crescent) < 0.85
+    assert solidity(crescent) < 0.93
+    assert not crescent[middle_of_tips(crescent)]
     assert depth.max() <= head.haemorrhages[0].axes_mm[1]
     length = np.ptp(np.argwhere(crescent), axis=0).max() * head.field_of_view_mm / SIZE
     assert length > 4 * depth.max()
 
 
 @few
-@given(seeds)
-def test_subarachnoid_and_ventricular_blood_fill_what_was_csf(seed):
-    for kind in (SUBARACHNOID, INTRAVENTRICULAR):
-        bleeding = replace(head_with(seed, kind), noise_hu=0.0, calcifications=())
-        drawn = mid_slice(bleeding)
-        before = mid_slice(replace(bleeding, haemorrhages=(replace(bleeding.haemorrhages[0], hu=5.0),)))
-        mask = drawn.lesions.get(kind)
-        if mask is not None:
-            assert np.median(before.hu[mask]) < np.median(drawn.hu[mask])
-            assert solidity(mask) < 0.95
+@given(seeds, st.floats(-20, 40))
+def test_subarachnoid_and_ventricular_blood_stay_in_csf(seed, z_mm):
+    rng = np.random.default_rng(seed)
+    grid = Grid.of(SIZE, 240.0, 0.0, (0.0, 0.0), z_mm)
+    ventricles, csf = (draw_waves(rng, 9, 30.0, 60.0).at(grid) > 0.5 for _ in range(2))
+    everything = np.ones_like(csf)
+    around = Surroundings(everything, grid.x, ventricles, csf, ~everything, np.array([66.0, 84.0, 74.0]))
+    for kind, filled in ((SUBARACHNOID, csf), (INTRAVENTRICULAR, ventricles)):
+        blood, oedema = draw_haemorrhage(draw_kind(rng, kind), grid, around)
+        assert not (blood & ~filled).any()
+        assert not oedema.any()
+
+
+def test_subarachnoid_blood_is_sulcal_and_ventricular_blood_is_central():
+    drawn = [mid_slice(head_with(seed, SUBARACHNOID)).lesions[SUBARACHNOID] for seed in range(20)]
+    assert np.mean([eroded(mask).sum() / mask.sum() for mask in drawn]) < 0.15  # thin: erosion leaves little
+    for seed in range(20):
+        head = head_with(seed, INTRAVENTRICULAR)
+        mask = mid_slice(head).lesions[INTRAVENTRICULAR]
+        assert depth_of(head, head.haemorrhages[0].centre_mm[2])[mask].min() > 3
 
 
 def test_shapes():

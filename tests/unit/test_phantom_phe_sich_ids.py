@@ -17,7 +17,7 @@ from scanline.acquire.options import PhantomSource
 from scanline.acquire.phantoms.phe_sich_ids import box_of, draw_numbers, write
 from scanline.core.images import read_image
 
-PATIENTS, SLICES, SIZE = 24, 16, 64
+PATIENTS, SLICES, SIZE = 24, 16, 128
 
 
 def source(seed=7, patients=PATIENTS, slices=SLICES, size=SIZE):

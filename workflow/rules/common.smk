@@ -68,9 +68,7 @@ ENVIRONMENT_OF = {
 
 def as_json(values):
     """The text of `--options`: models and plain values as JSON with sorted keys."""
-    return json.dumps(
-        values, sort_keys=True, default=lambda model: model.model_dump(mode="json")
-    )
+    return json.dumps(values, sort_keys=True, default=lambda model: model.model_dump(mode="json"))
 
 
 def study_of(wildcards):
@@ -133,15 +131,11 @@ def train_options(wildcards):
 
 def predict_options(wildcards):
     study = study_of(wildcards)
-    return as_json(
-        {"target": study.tasks[wildcards.task].target, "device": study.training.device}
-    )
+    return as_json({"target": study.tasks[wildcards.task].target, "device": study.training.device})
 
 
 def evaluate_options(wildcards):
-    return as_json(
-        {"evaluate": study_of(wildcards).evaluate, "patient_salt": CONFIG.patient_salt}
-    )
+    return as_json({"evaluate": study_of(wildcards).evaluate, "patient_salt": CONFIG.patient_salt})
 
 
 def compare_options(wildcards):
@@ -170,9 +164,7 @@ def is_phantom(study):
 
 def plot_classifier_options(wildcards):
     study = study_of(wildcards)
-    title = (
-        f"{wildcards.task}, {wildcards.model}, {wildcards.split}, seed {wildcards.seed}"
-    )
+    title = f"{wildcards.task}, {wildcards.model}, {wildcards.split}, seed {wildcards.seed}"
     return as_json(
         {
             **study.figures.model_dump(mode="json"),
@@ -196,9 +188,7 @@ def plot_study_options(wildcards):
 def report_options(wildcards):
     study = study_of(wildcards)
     preset = config.get("preset")
-    command = f"snakemake {wildcards.study}" + (
-        f" --config preset={preset}" if preset else ""
-    )
+    command = f"snakemake {wildcards.study}{f' --config preset={preset}' if preset else ''}"
     return as_json(
         {
             "study": wildcards.study,
@@ -215,12 +205,9 @@ def report_options(wildcards):
                 for s in study.sources.values()
             ],
             "phantom": is_phantom(study),
-            "splits": [
-                {"name": name, "protocol": split.protocol}
-                for name, split in study.splits.items()
-            ],
+            "splits": [{"name": name, "protocol": split.protocol} for name, split in study.splits.items()],
             "runs": [run_entry(study, *run) for run in runs_of(wildcards)],
-            "yardsticks": study.yardsticks,
+            "yardsticks": () if is_phantom(study) else study.yardsticks,
             "command": command,
         }
     )
@@ -258,8 +245,7 @@ def runs_of(wildcards):
 def run_paths(study_name, pattern):
     """`pattern`, with the fields of RUN_FILES in it, for each run of a study."""
     return [
-        f"<results>/{study_name}/"
-        + pattern.format(split=split, task=task, model=model, seed=seed)
+        f"<results>/{study_name}/{pattern.format(split=split, task=task, model=model, seed=seed)}"
         for split, task, model, seed in runs_in(CONFIG.studies[study_name])
     ]
 
@@ -278,8 +264,7 @@ def for_each_source(pattern):
 
     def paths(wildcards):
         return [
-            f"<results>/{wildcards.study}/" + pattern.format(source=source)
-            for source in study_of(wildcards).sources
+            f"<results>/{wildcards.study}/{pattern.format(source=source)}" for source in study_of(wildcards).sources
         ]
 
     return paths
@@ -289,10 +274,7 @@ def for_each_split(pattern):
     """An input function: `pattern`, with {split} in it, for each split of the job's study."""
 
     def paths(wildcards):
-        return [
-            f"<results>/{wildcards.study}/" + pattern.format(split=split)
-            for split in study_of(wildcards).splits
-        ]
+        return [f"<results>/{wildcards.study}/{pattern.format(split=split)}" for split in study_of(wildcards).splits]
 
     return paths
 
@@ -310,17 +292,11 @@ def weights_argument(wildcards, input):
 
 
 def study_figures(wildcards):
-    return [
-        f"<results>/{wildcards.study}/figures/{figure}.png" for figure in STUDY_FIGURES
-    ]
+    return [f"<results>/{wildcards.study}/figures/{figure}.png" for figure in STUDY_FIGURES]
 
 
 def metrics_of_all_studies():
-    return [
-        path
-        for name in CONFIG.studies
-        for path in run_paths(name, f"metrics/{RUN_FILES}/metrics.json")
-    ]
+    return [path for name in CONFIG.studies for path in run_paths(name, f"metrics/{RUN_FILES}/metrics.json")]
 
 
 def gpus(wildcards):
@@ -339,10 +315,7 @@ def study_reports():
 
 
 def splits_in(study_name):
-    return [
-        f"<results>/{study_name}/splits/{split}/receipt.json"
-        for split in CONFIG.studies[study_name].splits
-    ]
+    return [f"<results>/{study_name}/splits/{split}/receipt.json" for split in CONFIG.studies[study_name].splits]
 
 
 def all_splits():
@@ -351,11 +324,8 @@ def all_splits():
 
 def figures_in(study_name):
     return [
-        f"<results>/{study_name}/figures/{figure}.png" for figure in STUDY_FIGURES
-    ] + [
-        path
-        for figure in RUN_FIGURES
-        for path in run_paths(study_name, f"figures/{RUN_FILES}/{figure}.png")
+        *(f"<results>/{study_name}/figures/{figure}.png" for figure in STUDY_FIGURES),
+        *(path for figure in RUN_FIGURES for path in run_paths(study_name, f"figures/{RUN_FILES}/{figure}.png")),
     ]
 
 

@@ -1,6 +1,7 @@
 """The whole configuration: config/config.yaml, a preset laid over it, and one file a study, all checked."""
 
 import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from pydantic import Field
 from scanline.acquire.options import AcquireOptions
 from scanline.core.errors import InputError
 from scanline.core.options import Options, check_options
+from scanline.curate.layouts import check_layout
 from scanline.curate.options import CurateOptions
 from scanline.evaluate.options import EvaluateOptions
 from scanline.figures.options import FigureOptions
@@ -175,7 +177,6 @@ def check_names(study: Study, where: Path) -> None:
     Raises:
         InputError: For the first name that is not.
     """
-    import re
 
     def known(key: str, name: str, names: object) -> None:
         defined = sorted(str(item) for item in names)  # type: ignore[attr-defined]
@@ -208,6 +209,7 @@ def check_names(study: Study, where: Path) -> None:
         for label in getattr(split, "balance", ()):
             known(f"splits.{name}.balance", label, study.labels)
     for name, source in study.sources.items():
+        check_layout(source.curate, f"{where}: sources.{name}.curate")
         for label in (*source.curate.annotated_classes, *source.curate.classes.values()):
             known(f"sources.{name}.curate", label, study.labels)
         if source.curate.mask_class is not None:

@@ -68,4 +68,5 @@ def _type(field: dict[str, Any]) -> str:
     if field.get("type") == "object":
         values = field.get("additionalProperties")
         return f"map to {_type(values)}" if isinstance(values, dict) else "map"
-    return {"integer": "whole number", "null": "null"}.get(field.get("type", ""), field.get("type", "any"))
+    kind = str(field.get("type", "any"))
+    return "whole number" if kind == "integer" else kind

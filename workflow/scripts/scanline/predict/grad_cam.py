@@ -6,9 +6,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+SMALLEST_MAP = 4
+
 
 def last_feature_map(model: nn.Module, images: torch.Tensor) -> nn.Module | None:
-    """The last module, in the order of computation, whose output is a map (b, channels, h, w) larger than 1 x 1.
+    """The last module, in the order of computation, whose output is a map (b, channels, h, w) of 4 x 4 or more.
+
+    A smaller map would say next to nothing about where; small images have one in an earlier stage.
 
     Pooling layers are passed over. None for networks in which only the first convolution has such a map (vision
     transformers).
@@ -20,7 +24,7 @@ def last_feature_map(model: nn.Module, images: torch.Tensor) -> nn.Module | None
     found: list[nn.Module] = []
 
     def note(module: nn.Module, _: Any, output: Any) -> None:
-        is_map = isinstance(output, torch.Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1
+        is_map = isinstance(output, torch.Tensor) and output.ndim == 4 and min(output.shape[2:]) >= SMALLEST_MAP
         if is_map and not isinstance(module, nn.AdaptiveAvgPool2d | nn.AvgPool2d | nn.MaxPool2d):
             found.append(module)
 

@@ -153,7 +153,8 @@ def load_classifier(path: Path, device: torch.device) -> tuple[ClassifierSpec, n
             expected="a model.pt of this workflow",
             next_step=f"snakemake {path}",
         ) from error
-    spec = ClassifierSpec(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    spec = ClassifierSpec(**fields)
     model = build_classifier(spec)
     model.load_state_dict(saved["state"])
     return spec, model.to(device).eval()

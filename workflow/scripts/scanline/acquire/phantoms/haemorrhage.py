@@ -70,7 +70,7 @@ def draw_kind(rng: np.random.Generator, kind: str) -> Haemorrhage:
         axes = (float(rng.uniform(18, 30)), float(rng.uniform(8, 16)), 25.0)
     else:
         place = (60.0, float(rng.uniform(-20, 20)), float(rng.uniform(10, 30)))
-        axes = (float(rng.uniform(50, 75)), float(rng.uniform(5, 10)), float(rng.uniform(25, 40)))
+        axes = (float(rng.uniform(65, 95)), float(rng.uniform(5, 10)), float(rng.uniform(25, 40)))
     centre = (side * (place[0] + float(jitter[0])), place[1] + float(jitter[1]), place[2] + float(jitter[2]))
     return Haemorrhage(
         kind=kind,
@@ -142,14 +142,18 @@ def _epidural(bleed: Haemorrhage, grid: Grid, around: Surroundings) -> tuple[Mas
 
 
 def _subdural(bleed: Haemorrhage, grid: Grid, around: Surroundings) -> tuple[Mask, Mask]:
-    """A crescent: a layer along the skull, thickest in its middle, that ends at the midline."""
+    """A crescent: a layer along the skull that ends at the midline.
+
+    Its thickness is flat in the middle and falls to 0 at its tips, so that its inner edge is concave, as the
+    skull is.
+    """
     axes = around.head_axes_mm
     reach = (bleed.axes_mm[0] / axes[1], bleed.axes_mm[2] / axes[2])
     angle = np.arctan2(grid.y / axes[1], grid.x / axes[0])
     middle = np.arctan2(bleed.centre_mm[1] / axes[1], bleed.centre_mm[0] / axes[0])
     apart = np.abs((angle - middle + np.pi) % (2 * np.pi) - np.pi) / reach[0]
     level = (grid.z_mm - bleed.centre_mm[2]) / axes[2] / reach[1]
-    thickness = bleed.axes_mm[1] * (1 - apart**2 - level**2)
+    thickness = bleed.axes_mm[1] * (1 - apart**4 - level**2)
     side = np.sign(bleed.centre_mm[0]) * grid.x > 1.5
     inside = around.brain & side & (around.depth_mm < thickness)
     return inside, np.zeros_like(inside)

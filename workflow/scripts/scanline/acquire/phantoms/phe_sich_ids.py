@@ -27,7 +27,7 @@ from scanline.acquire.phantoms.haemorrhage import INTRAPARENCHYMAL, INTRAVENTRIC
 from scanline.acquire.phantoms.head_ct import BASE_MM, Head, draw_head, draw_slice, window
 from scanline.core.log import progress
 
-VERSION = 1  # raised when what is drawn changes: a phantom of another version is drawn anew
+VERSION = 2  # raised when what is drawn changes: a phantom of another version is drawn anew
 ROOT = "SubdatasetC_PNG"
 CLASS = "a"
 SMALLEST_BOXED_MM2 = 20.0  # annotators overlook less

@@ -1,0 +1,134 @@
+"""Images a second in training: our engine, a bare PyTorch loop, and a loop as scripts are often written.
+
+All three train the same ResNet-18 on the same images in one run. The bare loop does nothing but steps, in our
+precision and memory format, on float tensors that are normalised beforehand: the most that PyTorch gives. The third
+decodes each file with Pillow in each epoch, in float32, batch 4. They take turns, and the ratios are of medians.
+
+    python benchmarks/training_throughput.py [--image-size-px 128] [--images 512] [--rounds 3]
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "workflow/scripts"))
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional
+
+from scanline.prepare.pixels import resize
+from scanline.prepare.samples import Samples
+from scanline.train.batches import gather, normalise
+from scanline.train.device import be_deterministic, choose_precision
+from scanline.train.image_level import Job, Trainer
+from scanline.train.options import ClassifyTask, ModelOptions, TrainingOptions
+
+CPU = torch.device("cpu")
+BATCH = 32
+
+
+def make_files(folder: Path, count: int) -> list[Path]:
+    """Write `count` grey PNG files of 512 x 512 px: a smooth head-like disc with noise."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[-1:1:512j, -1:1:512j]
+    disc = np.clip((0.8 - np.hypot(x, y)) * 400, 0, 110)
+    paths = []
+    for number in range(count):
+        pixels = np.clip(disc + rng.normal(0, 8, disc.shape), 0, 255).astype(np.uint8)
+        paths.append(folder / f"{number:05d}.png")
+        Image.fromarray(pixels).save(paths[-1])
+    return paths
+
+
+def time_engine(trainer: Trainer, epoch: int) -> float:
+    """Images a second of one epoch of our engine."""
+    start = time.perf_counter()
+    trainer._train_epoch(epoch)
+    return len(trainer.train_samples) / (time.perf_counter() - start)
+
+
+def time_bare_loop(trainer: Trainer, images: torch.Tensor, truth: torch.Tensor) -> float:
+    """Images a second of plain steps on normalised float tensors in memory."""
+    order = torch.randperm(len(images))
+    trainer.model.train()
+    start = time.perf_counter()
+    for positions in order.split(BATCH):
+        inputs = images[positions].contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", dtype=trainer.precision or torch.bfloat16, enabled=trainer.precision is not None):
+            logits = trainer.model(inputs)
+        loss = functional.binary_cross_entropy_with_logits(logits[:, 0].float(), truth[positions])
+        trainer.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        trainer.optimizer.step()
+    return len(images) / (time.perf_counter() - start)
+
+
+def time_script_loop(
+    model: torch.nn.Module, optimizer: torch.optim.Optimizer, paths: list[Path], truth: torch.Tensor, size_px: int
+) -> float:
+    """Images a second where each file is decoded in each epoch, in float32, batch 4."""
+    model.train()
+    start = time.perf_counter()
+    for positions in torch.randperm(len(paths)).split(4):
+        loaded = [np.asarray(Image.open(paths[int(position)]).resize((size_px, size_px))) for position in positions]
+        inputs = torch.from_numpy(np.stack(loaded)).float()[:, None] / 255
+        loss = functional.binary_cross_entropy_with_logits(model((inputs - 0.2) / 0.3)[:, 0], truth[positions])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return len(paths) / (time.perf_counter() - start)
+
+
+def main() -> None:
+    """Run the three loops in turn and print their ratios."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--image-size-px", type=int, default=128)
+    parser.add_argument("--images", type=int, default=512)
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    be_deterministic(torch.get_num_threads())
+    with tempfile.TemporaryDirectory() as name:
+        paths = make_files(Path(name), args.images)
+        size = args.image_size_px
+        pixels = np.stack([resize(np.asarray(Image.open(path)), size) for path in paths])
+        rng = np.random.default_rng(1)
+        samples = Samples(
+            image_ids=np.array([path.stem for path in paths], dtype=object),
+            rows=np.arange(len(paths)),
+            truth=(rng.random(len(paths)) < 0.2).astype(np.float32),
+            pixels=pixels,
+        )
+        task = ClassifyTask(kind="binary", target="bleed")
+        model = ModelOptions(architecture="resnet18", weights="none", channels=1)
+        options = TrainingOptions(batch_size=BATCH, device="cpu")
+        ours, bare = (Trainer(Job(task, model, options, 0, CPU), samples, samples, Path(name)) for _ in range(2))
+        script = Trainer(Job(task, model, options, 0, CPU), samples, samples, Path(name)).model
+        script = script.to(memory_format=torch.contiguous_format)
+        script_optimizer = torch.optim.AdamW(script.parameters(), lr=1e-3)
+        everything, truth = gather(samples, torch.arange(len(samples)), CPU)
+        ready = normalise(everything, ours.spec.mean, ours.spec.std)
+        rates: dict[str, list[float]] = {"engine": [], "bare loop": [], "script loop": []}
+        for number in range(args.rounds + 1):
+            measured = (
+                time_engine(ours, number + 1),
+                time_bare_loop(bare, ready, truth),
+                time_script_loop(script, script_optimizer, paths, truth, size),
+            )
+            if number:  # the first round warms up
+                for loop, rate in zip(rates, measured, strict=True):
+                    rates[loop].append(rate)
+    engine = float(np.median(rates["engine"]))
+    precision = str(choose_precision("auto", CPU) or torch.float32)
+    print(f"\nResNet-18, {size} px, {args.images} images, {torch.get_num_threads()} threads, {precision}")
+    print(f"{'loop':12} {'images/s (median, min to max)':>32} {'engine is':>12}")
+    for loop, values in rates.items():
+        middle = float(np.median(values))
+        print(f"{loop:12} {middle:12.1f} ({min(values):6.1f} to {max(values):6.1f}) {engine / middle:11.2f}x")
+
+
+if __name__ == "__main__":
+    main()
