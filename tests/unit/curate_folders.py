@@ -87,8 +87,8 @@ class RawFolder:
         return self
 
 
-@pytest.fixture
-def raw(tmp_path):
+@pytest.fixture(name="raw")
+def raw_folder(tmp_path):
     """A raw folder with one good slice of patient 1: a box and a mask."""
     return RawFolder(tmp_path / "raw").add(1, 0, boxes=[(5, 4, 9, 9)])
 

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,7 @@ from curate_folders import (
     curate,
     image_bytes,
     labels_of,
-    raw,  # noqa: F401
+    raw_folder,  # noqa: F401
     rejects_of,
     textured_pixels,
     voc_xml,
@@ -128,9 +130,6 @@ def test_an_unknown_adapter_is_told_the_known_ones():
 
 
 def test_adapters_are_found_without_heavy_imports():
-    import subprocess
-    import sys
-
     code = (
         "import sys; from scanline.curate.layouts import load_adapter; load_adapter('pascal_voc');"
         "heavy = {'pandas', 'numpy', 'torch', 'PIL'} & sys.modules.keys(); assert not heavy, heavy"

@@ -1,3 +1,5 @@
+import io
+import json
 import os
 import subprocess
 import sys
@@ -14,7 +16,7 @@ from curate_folders import (
     image_bytes,
     labels_of,
     mask_bytes,
-    raw,  # noqa: F401
+    raw_folder,  # noqa: F401
     rejects_of,
     textured_pixels,
     voc_xml,
@@ -104,6 +106,7 @@ def test_a_box_that_fills_the_image_holds(raw):
         (image_bytes(textured_pixels().astype(np.uint16) * 200), "image_unreadable"),
         (image_bytes(textured_pixels()[:, :30]), "size_differs"),
     ],
+    ids=["cut_png", "cut_jpeg", "nothing", "text", "16_bits", "other_size"],
 )
 def test_a_bad_image_is_refused_with_its_annotation_and_mask(raw, image, reason):
     curated = curate(raw.add(2, 5, image=image, boxes=[BOX]))
@@ -124,6 +127,7 @@ def test_a_bad_image_is_refused_with_its_annotation_and_mask(raw, image, reason)
         (mask_bytes(True)[:-20], "mask_unreadable"),
         (b"\x89PNG", "mask_unreadable"),
     ],
+    ids=["other_size", "cut", "four_bytes"],
 )
 def test_a_bad_mask_is_refused_and_the_image_kept_with_an_unknown_mask(raw, mask, reason):
     curated = curate(raw.add(2, 5, boxes=[BOX], mask=mask))
@@ -149,6 +153,7 @@ def test_a_mask_that_is_not_binary_is_noted(raw, values, noted):
         ([], mask_bytes(True), "mask_without_box"),
         ([BOX], None, "box_without_mask_file"),
     ],
+    ids=["empty", "no_box", "no_file"],
 )
 def test_box_and_mask_that_disagree_are_noted_and_kept(raw, boxes, mask, reason):
     curated = curate(raw.add(2, 5, boxes=boxes, mask=mask))
@@ -213,7 +218,11 @@ def flip_last_byte(file):
 
 
 @pytest.mark.parametrize("kind", ["image", "annotation", "mask"])
-@pytest.mark.parametrize("change", [flip_last_byte, lambda file: file.unlink(), lambda file: file.write_bytes(b"")])
+@pytest.mark.parametrize(
+    "change",
+    [flip_last_byte, lambda file: file.unlink(), lambda file: file.write_bytes(b"")],
+    ids=["flipped", "gone", "emptied"],
+)
 def test_a_file_that_changed_since_the_manifest_asks_for_a_rescan(raw, kind, change):
     raw.add(1, 1)
     files = make_manifest(raw.path)
@@ -286,8 +295,6 @@ def test_a_flow_that_does_not_add_up_is_an_error(raw):
 def test_the_scripts_run_and_bad_input_is_one_line(raw, tmp_path):
     raw.add(2, 5, image=b"x")
     make_manifest(raw.path).to_parquet(tmp_path / "files.parquet")
-    import json
-
     options = {"folder": str(raw.path), "labels": LABELS, "curate": OPTIONS}
     names = ("images", "boxes", "labels", "rejects")
     scripts = REPOSITORY / "workflow/scripts"
@@ -317,8 +324,6 @@ def test_formats_that_run_other_programs_are_not_opened():
 
 def test_several_frames_in_a_file_are_refused():
     frames = [Image.fromarray(textured_pixels(seed)) for seed in range(2)]
-    import io
-
     stream = io.BytesIO()
     frames[0].save(stream, "TIFF", save_all=True, append_images=frames[1:])
     with pytest.raises(ImageError, match="several frames"):

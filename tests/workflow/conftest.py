@@ -67,7 +67,7 @@ class Project:
         """Start Snakemake in a process group of its own; `path` is searched for programs first."""
         folders = [str(folder) for folder in (path, Path(sys.executable).parent) if folder is not None]
         return subprocess.Popen(
-            [sys.executable, "-m", "snakemake", "--cores", "2", "--config", f"preset={PRESET}", *arguments],
+            [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, "--config", f"preset={PRESET}"],
             cwd=self.root,
             env={**os.environ, "PATH": os.pathsep.join([*folders, os.environ["PATH"]])},
             stdout=subprocess.PIPE,

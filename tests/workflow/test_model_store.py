@@ -45,18 +45,17 @@ def forget_model(project) -> None:
     shutil.rmtree(project.root / "results/model_store")
 
 
-def wait_for(condition, what: str):
-    """Wait until `condition` gives something, and give it."""
-    end = time.monotonic() + DEADLINE_SECONDS
-    while time.monotonic() < end:
-        if found := condition():
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"no {what} after {DEADLINE_SECONDS} s")
-
-
 def checkpoint_in(project) -> Path | None:
     return next((project.root / "results/model_store").glob("*/checkpoint.pt"), None)
+
+
+def wait_for_checkpoint(project, process) -> None:
+    """Wait until training has saved its first epoch."""
+    end = time.monotonic() + DEADLINE_SECONDS
+    while checkpoint_in(project) is None:
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < end, f"no checkpoint after {DEADLINE_SECONDS} s"
+        time.sleep(0.02)
 
 
 def training_process(snakemake_id: int) -> psutil.Process:
@@ -69,8 +68,8 @@ def training_process(snakemake_id: int) -> psutil.Process:
 def test_a_killed_workflow_resumes_to_equal_weights(project, finished):
     forget_model(project)
     process = project.start(MODEL)
-    wait_for(lambda: checkpoint_in(project), "checkpoint")
-    time.sleep(0.2)  # into the second epoch
+    wait_for_checkpoint(project, process)
+    time.sleep(0.05)  # into the second epoch
     os.killpg(process.pid, signal.SIGKILL)  # Snakemake and its job, as a power cut would
     process.communicate()
     assert checkpoint_in(project) is not None, "training was over before the kill"
@@ -87,7 +86,7 @@ def test_a_killed_workflow_resumes_to_equal_weights(project, finished):
 def test_a_killed_job_is_retried_and_resumes(project, finished):
     forget_model(project)
     process = project.start(MODEL)
-    wait_for(lambda: checkpoint_in(project), "checkpoint")
+    wait_for_checkpoint(project, process)
     training_process(process.pid).send_signal(signal.SIGKILL)  # as the kernel does when memory runs out
     output, _ = process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == 0, output

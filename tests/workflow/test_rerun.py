@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import PRESET, copy_project
+from conftest import PRESET
 
 from scanline.core import code_digest
 
@@ -145,14 +145,17 @@ def test_a_touched_table_reruns_nothing(project):
     assert project.planned() == NOTHING
 
 
-def test_a_fresh_checkout_reruns_nothing(project):
-    preset = project.preset_file.read_text("utf-8")
-    kept = {"results", "data", ".snakemake"}
+def test_a_fresh_checkout_reruns_nothing(project, finished):
+    made = {"results", "data", ".snakemake"}
     for path in project.root.iterdir():
-        if path.name not in kept:
+        if path.name not in made:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    copy_project(project.root)
-    project.preset_file.write_text(preset, "utf-8")
+    for path in finished.root.iterdir():
+        if path.is_dir() and path.name not in made:
+            shutil.copytree(path, project.root / path.name, copy_function=shutil.copyfile)
+        elif path.is_file():
+            shutil.copyfile(path, project.root / path.name)
+    assert (project.root / "Snakefile").stat().st_mtime > (finished.results / "report.html").stat().st_mtime
     assert project.planned() == NOTHING
 
 
