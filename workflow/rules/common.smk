@@ -13,9 +13,6 @@ from scanline.config import load_config
 from scanline.core.code_digest import code_digest as digest_of_code
 from scanline.core.errors import InputError
 
-NAME = "[a-z][a-z0-9_]*"
-NAIVE = r"naive_image[a-z0-9_]*"
-GROUPED = r"(?!naive_image)[a-z][a-z0-9_]*"
 RUN_FILES = "{split}/{task}/{model}/seed{seed}"
 TRAINING_THREADS = 8  # fewer where the machine, or --cores, has fewer
 
@@ -32,8 +29,20 @@ CONFIG = checked_config()
 
 
 def one_of(names):
-    """A wildcard constraint: any of these names."""
-    return "|".join(re.escape(name) for name in names)
+    """A wildcard constraint: any of these names; nothing matches where there are none."""
+    return "|".join(re.escape(name) for name in sorted(set(names))) or r"\b\B"
+
+
+def names_of(section):
+    """A wildcard constraint: the entries of a section in any study."""
+    return one_of(name for study in CONFIG.studies.values() for name in getattr(study, section))
+
+
+def splits_by(protocol):
+    """A wildcard constraint: the splits with this protocol."""
+    return one_of(
+        name for study in CONFIG.studies.values() for name, split in study.splits.items() if split.protocol == protocol
+    )
 
 
 # --- params ---------------------------------------------------------------------------------------------------------
@@ -80,12 +89,7 @@ def acquire_options(wildcards):
 
 
 def source_of(wildcards):
-    try:
-        return study_of(wildcards).sources[wildcards.source]
-    except KeyError:
-        raise WorkflowError(
-            f"study {wildcards.study} has no source {wildcards.source!r}; it has {', '.join(study_of(wildcards).sources)}"
-        ) from None
+    return study_of(wildcards).sources[wildcards.source]
 
 
 def curate_options(wildcards):

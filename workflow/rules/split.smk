@@ -34,7 +34,7 @@ rule split_grouped:
     benchmark:
         "<benchmarks>/split_grouped/{study}/{split}.tsv"
     wildcard_constraints:
-        split=GROUPED,
+        split=splits_by("grouped"),
     conda:
         "../../envs/split.yaml"
     params:
@@ -58,7 +58,7 @@ rule verify_split:
     benchmark:
         "<benchmarks>/verify_split/{study}/{split}.tsv"
     wildcard_constraints:
-        split=GROUPED,
+        split=splits_by("grouped"),
     conda:
         "../../envs/split.yaml"
     params:
@@ -83,7 +83,7 @@ rule split_naive_image:
     benchmark:
         "<benchmarks>/split_naive_image/{study}/{split}.tsv"
     wildcard_constraints:
-        split=NAIVE,
+        split=splits_by("naive_image"),
     conda:
         "../../envs/split.yaml"
     params:
