@@ -3,6 +3,7 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 import time
 
 import numpy as np
@@ -235,13 +236,38 @@ def test_store_key_depends_on_all_that_decides_the_outcome(tmp_path):
     assert key not in others
 
 
-def test_two_jobs_on_one_model_do_not_disturb_each_other(tmp_path):
-    with (
-        working_folder(tmp_path, "key"),
-        pytest.raises(InputError, match="another job"),
-        working_folder(tmp_path, "key"),
-    ):
+def test_a_second_job_on_one_model_waits_for_the_first(tmp_path):
+    order = []
+
+    def second():
+        with working_folder(tmp_path, "key"):
+            order.append("second")
+
+    with working_folder(tmp_path, "key"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        time.sleep(0.3)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+
+
+def test_a_kill_between_the_last_epoch_and_the_record_is_mended(training_files, tmp_path, monkeypatch):
+    class Killed(BaseException):
         pass
+
+    def killed(folder, record):
+        raise Killed
+
+    undisturbed = train(training_files, tmp_path / "undisturbed")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(training_run, "finish", killed)
+        train(training_files, tmp_path / "killed")
+    resumed = train(training_files, tmp_path / "killed")
+    assert_equal_weights(undisturbed["model.pt"], resumed["model.pt"])
+    key = json.loads(resumed["run.json"].read_text())["store_key"]
+    left = {path.name for path in (tmp_path / "killed/store" / key).iterdir()}
+    assert left == {"model.pt", "history.csv", "run.json", "lock"}
 
 
 def test_prune_lists_what_no_result_names_and_no_job_holds(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -292,7 +293,7 @@ def weights_input(wildcards):
 
 
 def weights_argument(wildcards, input):
-    return f"--weights {input.weights}" if input.weights else ""
+    return f"--weights {shlex.quote(str(input.weights))}" if input.weights else ""
 
 
 def study_figures(wildcards):

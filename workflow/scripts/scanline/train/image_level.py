@@ -16,7 +16,7 @@ from scanline.core.log import logger, progress
 from scanline.prepare.samples import Samples
 from scanline.train.batches import augment, gather, normalise
 from scanline.train.device import choose_precision, describe_device
-from scanline.train.model_store import CHECKPOINT
+from scanline.train.model_store import BEST, CHECKPOINT
 from scanline.train.options import Augmentation, ClassifyTask, ModelOptions, TrainingOptions
 from scanline.train.torchvision_classifier import (
     ClassifierSpec,
@@ -24,8 +24,6 @@ from scanline.train.torchvision_classifier import (
     input_statistics,
     save_classifier,
 )
-
-BEST = "best.pt"
 
 
 @dataclass(frozen=True)
@@ -142,7 +140,6 @@ class Trainer:
             history = pd.DataFrame(self.progress.history)
             history["is_best"] = history["epoch"] == self.progress.best_epoch
             history.to_csv(aside, index=False)
-        (self.folder / BEST).unlink()
         return self._facts(time.monotonic() - started)
 
     def _is_patience_over(self) -> bool:

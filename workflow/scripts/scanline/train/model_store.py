@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from scanline.core.errors import InputError
 from scanline.core.files import link_or_copy, sha256_of_file, sha256_of_text, write_json
+from scanline.core.log import logger
 
+BEST = "best.pt"
 CHECKPOINT = "checkpoint.pt"
 LAST_WRITTEN = "run.json"
 
@@ -36,21 +37,16 @@ def store_key(options: Any, inputs: Mapping[str, Path], code: str, seed: int) ->
 def working_folder(store: Path, key: str) -> Iterator[Path]:
     """The folder of a key, locked for the length of the block; a killed job's lock goes with its process.
 
-    Raises:
-        InputError: If another running job works on the same key.
+    Where another job works on the same key, this one waits, and then finds the model finished.
     """
     folder = store / key
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                folder,
-                found="another job at work on the same model",
-                expected="one at a time",
-                next_step="Wait for it to end, then run again: the model is linked, not trained twice.",
-            ) from error
+        except BlockingIOError:
+            logger.info("waiting for another job that trains the same model in %s", folder)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield folder
 
 
@@ -66,9 +62,10 @@ def link_outputs(folder: Path, targets: Mapping[str, Path]) -> None:
 
 
 def finish(folder: Path, record: Mapping[str, Any]) -> None:
-    """Write the record, which marks the folder as finished, and drop the checkpoint."""
+    """Write the record, which marks the folder as finished, then drop what only resuming needs."""
     write_json(folder / LAST_WRITTEN, dict(record))
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+    for name in (BEST, CHECKPOINT):
+        (folder / name).unlink(missing_ok=True)
 
 
 def unneeded_keys(store: Path, results: Path) -> list[str]:
