@@ -292,6 +292,11 @@ def weights_input(wildcards):
     return [] if model.weights == "none" else model.weights
 
 
+def model_store(wildcards, input):
+    """Where the store is; Snakemake records no parameter that takes `input`, so that moving it reruns nothing."""
+    return CONFIG.model_store
+
+
 def weights_argument(wildcards, input):
     return f"--weights {shlex.quote(str(input.weights))}" if input.weights else ""
 

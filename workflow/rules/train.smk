@@ -29,10 +29,11 @@ rule train_classifier:
         gpu=gpus,
     params:
         options=train_options,
+        store=model_store,
         weights=weights_argument,
         code=code_digest("train_classifier"),
     shell:
         "python workflow/scripts/train_classifier.py --options {params.options:q} --seed {wildcards.seed}"
-        " --threads {threads} --code {params.code} --store {CONFIG.model_store:q} --pixels {input.pixels:q}"
+        " --threads {threads} --code {params.code} --store {params.store:q} --pixels {input.pixels:q}"
         " --index {input.index:q} --labels {input.labels:q} --split {input.split:q} --receipt {input.receipt:q}"
         " {params.weights} --model {output.model:q} --history {output.history:q} --run {output.run:q} > {log:q} 2>&1"
