@@ -42,6 +42,7 @@ def test_every_preset_is_valid_and_has_results_of_its_own(preset):
 def test_presets_change_how_much_and_not_what():
     plain = load_config(MAIN, REPOSITORY).studies["phe_sich"]
     quick = load_config({**MAIN, "preset": "cpu_quick"}, REPOSITORY).studies["phe_sich"]
+    assert plain.tasks["classify_augmented"].augmentation.vertical_flip
     assert (quick.sources, quick.splits, quick.tasks) == (plain.sources, plain.splits, plain.tasks)
     assert quick.pixels.image_size_px < plain.pixels.image_size_px
     demo = load_config({**MAIN, "preset": "demo"}, REPOSITORY).studies["phe_sich"]

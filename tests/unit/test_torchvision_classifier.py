@@ -113,6 +113,15 @@ def test_augmentation_flips_half_and_crops_within_the_image():
     flipped = augment(images, Augmentation(horizontal_flip=True), torch.Generator().manual_seed(0))
     right = (flipped[:, 0, 0, -1] == 200).float().mean()
     assert 0.4 < right < 0.6
+    turned = augment(images.mT, Augmentation(vertical_flip=True), torch.Generator().manual_seed(0))
+    assert torch.equal(turned, flipped.mT)
+    both = Augmentation(horizontal_flip=True, vertical_flip=True)
+    corner = torch.zeros(400, 1, 16, 16, dtype=torch.uint8)
+    corner[:, :, 0, 0] = 1
+    found = augment(corner, both, torch.Generator().manual_seed(0)).sum(dim=(0, 1))
+    corners = found[[0, 0, -1, -1], [0, -1, 0, -1]]
+    assert int(corners.sum()) == 400
+    assert int(corners.min()) > 60
     same = augment(images, Augmentation(), torch.Generator())
     assert torch.equal(same, images)
     cropped = augment(images, Augmentation(crop_min_scale=0.5), torch.Generator().manual_seed(0))

@@ -35,7 +35,7 @@ def normalise(images: torch.Tensor, mean: tuple[float, ...], std: tuple[float, .
 
 
 def augment(images: torch.Tensor, options: Augmentation, generator: torch.Generator) -> torch.Tensor:
-    """Draw a flip and a crop for each image of a batch, all at once.
+    """Draw flips and a crop for each image of a batch, all at once.
 
     The crop keeps the aspect ratio: a square of a random share (uniform between `crop_min_scale` and 1) of the
     area at a random place, resized back by bilinear sampling.
@@ -60,7 +60,8 @@ def augment(images: torch.Tensor, options: Augmentation, generator: torch.Genera
         images = functional.grid_sample(
             images.float(), grid, mode="bilinear", padding_mode="border", align_corners=False
         )
-    if options.horizontal_flip:
-        flipped = (torch.rand(count, generator=generator) < 0.5).to(images.device)
-        images = torch.where(flipped.view(-1, 1, 1, 1), images.flip(-1), images)
+    for is_drawn, axis in ((options.horizontal_flip, -1), (options.vertical_flip, -2)):
+        if is_drawn:
+            flipped = (torch.rand(count, generator=generator) < 0.5).to(images.device)
+            images = torch.where(flipped.view(-1, 1, 1, 1), images.flip(axis), images)
     return images

@@ -11,7 +11,8 @@ from scanline.train.torchvision_names import CLASSIFICATION_MODELS
 class Augmentation(Options):
     """Random changes of training images, drawn anew each epoch; val and test are never changed."""
 
-    horizontal_flip: bool = Field(default=False, description="Mirror left and right, half of the time.")
+    horizontal_flip: bool = Field(default=False, description="Swap the image's left and right, half of the time.")
+    vertical_flip: bool = Field(default=False, description="Swap the image's top and bottom, half of the time.")
     crop_min_scale: float = Field(
         default=1.0,
         gt=0,
