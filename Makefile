@@ -17,10 +17,10 @@ TEST_INSTALLED := $(VENV)/.test-installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit lint phe-sich lock docs prune-store benchmark
+.PHONY: help demo test test-unit lint phe-sich lock docs prune-store benchmark benchmark-evaluation
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' Makefile
 
 demo: $(INSTALLED) ## Run the whole workflow on phantom data in two minutes
 	$(SNAKEMAKE) --config preset=demo
@@ -43,11 +43,15 @@ lint: $(TEST_INSTALLED) ## Check format, style, types and the workflow
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
 
-docs: $(INSTALLED) ## Write config/schema.json and config/README.md anew
-	$(BIN)/python workflow/scripts/write_config_docs.py
+docs: $(INSTALLED) ## Write config/schema.json, config/README.md and docs/evaluate.md anew
+	$(BIN)/python workflow/scripts/write_docs.py
 
 benchmark: $(INSTALLED) ## Measure training throughput against two other loops
 	$(BIN)/python benchmarks/training_throughput.py
+
+benchmark-evaluation: $(TEST_INSTALLED) ## Measure evaluation against scikit-learn, pycocotools, scipy (5 minutes)
+	$(BIN)/python benchmarks/evaluation.py
+	$(BIN)/python benchmarks/interval_coverage.py
 
 prune-store: $(INSTALLED) ## List the models that no current target needs; CONFIRM=yes removes them
 	$(BIN)/python workflow/scripts/prune_store.py --store results/model_store --results results $(if $(filter yes,$(CONFIRM)),--remove)

@@ -10,6 +10,8 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from scanline.core.files import write_json
 from scanline.core.tables import BOXES, IMAGES, REJECTS, labels_schema, write_table
+from scanline.evaluate.options import EvaluateOptions
+from scanline.evaluate.reliability import evaluate_calibration
 
 SIZE = 48
 ORIGINAL = (96, 64)
@@ -20,6 +22,7 @@ RUNS = [
     {"split": "naive_image", "task": "classify", "model": "resnet18", "seed": 42},
 ]
 REASON = "no positive image"
+FEW_RESAMPLES = EvaluateOptions(bootstrap_resamples=100)
 
 
 def metric(value: float | None, spread: float = 0.02, reason: str | None = None) -> dict[str, Any]:
@@ -301,6 +304,8 @@ def make_metrics(per_image: pd.DataFrame) -> dict[str, Any]:
             "auroc": 0.961,
             "auprc": 0.933,
             "brier": 0.07,
+            "log_loss": 0.21,
+            "ece": 0.04,
         }
 
         def row(p: float, r: float, f: float, support: int) -> dict[str, Any]:
@@ -319,11 +324,45 @@ def make_metrics(per_image: pd.DataFrame) -> dict[str, Any]:
                 "macro": row(0.9, 0.91, 0.905, len(rows)),
                 "weighted": row(0.92, 0.93, 0.925, len(rows)),
             },
+            "calibration": evaluate_calibration(
+                rows["truth"], rows["probability"], patients=rows["patient"], options=FEW_RESAMPLES
+            ),
         }
+    group = {"images": 70, "patients": 6, "positives": 18, "warning": None}
+    values = {name: metric(0.9) for name in ("recall", "specificity", "auroc")}
     return {
         "threshold": 0.4,
         "threshold_rule": "f1",
         "threshold_from": "val",
+        "threshold_target": None,
+        "temperature": None,
+        "gap": None,
+        "subgroups": {
+            "test": {
+                "sex": {
+                    "female": {**group, "metrics": values},
+                    "male": {
+                        **group,
+                        "patients": 4,
+                        "warning": "few patients: 4 in all (fewer than 30)",
+                        "metrics": values,
+                    },
+                }
+            }
+        },
+        "localization": {
+            "val": None,
+            "test": {
+                "measured": 18,
+                "undefined": {"the map is zero everywhere": 2},
+                "metrics": {
+                    "pointing_game": metric(0.81),
+                    "pointing_chance": metric(0.06),
+                    "mass_inside": metric(0.42),
+                    "lesion_share": metric(0.05),
+                },
+            },
+        },
         "interval": {"level": 0.95, "resamples": 500, "clustered_by": "patient_id", "method": "percentile"},
         "subsets": subsets,
     }

@@ -1,14 +1,19 @@
 """Every metric against scikit-learn, on data with ties, weights and missing classes."""
 
+import itertools
+import json
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
+from scanline.core.errors import InputError
 from scanline.evaluate.binary import (
+    AT_PREVALENCE,
     CLASS_METRICS,
     METRICS,
     BinaryMetrics,
@@ -16,8 +21,10 @@ from scanline.evaluate.binary import (
     class_report,
     confusion_metrics,
     cumulative_counts,
+    evaluate_binary,
 )
 from scanline.evaluate.curves import precision_recall_points, roc_points
+from scanline.evaluate.options import EvaluateOptions
 
 TOLERANCE = 1e-12
 TIED = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.5 + 1e-16, 0.75, 1.0])
@@ -36,6 +43,20 @@ def predictions(draw, both_classes=True):
     return truth, probability, probability >= draw(TIED), weights
 
 
+def binned_error(truth, probability, weights):
+    """Expected calibration error over 15 bins of equal width, by a loop."""
+    weights = np.ones(len(truth)) if weights is None else weights
+    error = 0.0
+    for low, high in itertools.pairwise(np.linspace(0, 1, 16)):
+        inside = (probability > low) & (probability <= high) | ((low == 0) & (probability == 0))
+        if weights[inside].sum() > 0:
+            gap = np.average(truth[inside], weights=weights[inside]) - np.average(
+                probability[inside], weights=weights[inside]
+            )
+            error += abs(gap) * weights[inside].sum() / weights.sum()
+    return error
+
+
 def of_sklearn(truth, probability, predicted, weights):
     keep = {"sample_weight": weights}
     with warnings.catch_warnings():
@@ -52,6 +73,8 @@ def of_sklearn(truth, probability, predicted, weights):
             "auroc": sk.roc_auc_score(truth, probability, **keep),
             "auprc": sk.average_precision_score(truth, probability, **keep),
             "brier": sk.brier_score_loss(truth, probability, **keep),
+            "log_loss": sk.log_loss(truth, probability, labels=[False, True], **keep),
+            "ece": binned_error(truth, probability, weights),
         }
         report = sk.classification_report(
             truth, predicted, labels=[False, True], output_dict=True, zero_division=np.nan, **keep
@@ -168,3 +191,70 @@ def test_cumulative_counts_join_ties():
     assert scores.tolist() == [0.9, 0.5, 0.1]
     assert tp.tolist() == [1, 2, 2]
     assert fp.tolist() == [0, 1, 2]
+
+
+QUICK = EvaluateOptions(bootstrap_resamples=100)
+
+
+def test_predictive_values_at_the_sample_s_own_prevalence_are_its_own():
+    truth = np.array([1, 0, 1, 0, 0, 1, 0, 0], bool)
+    probability = np.array([0.9, 0.8, 0.7, 0.6, 0.3, 0.2, 0.1, 0.1])
+    metrics = evaluate_binary(truth, probability, prevalence=truth.mean(), options=QUICK)["metrics"]
+    assert metrics["ppv_at_prevalence"]["value"] == pytest.approx(metrics["precision"]["value"])
+    assert metrics["npv_at_prevalence"]["value"] == pytest.approx(metrics["npv"]["value"])
+    rare = evaluate_binary(truth, probability, prevalence=0.01, options=QUICK)["metrics"]
+    assert rare["ppv_at_prevalence"]["value"] < 0.05
+    assert rare["npv_at_prevalence"]["value"] > 0.99
+    nobody = evaluate_binary(truth, probability, prevalence=0, threshold=0.95, options=QUICK)["metrics"]
+    assert nobody["ppv_at_prevalence"]["reason"] == "at prevalence 0 nobody would be called positive"
+    assert not set(AT_PREVALENCE) & set(evaluate_binary(truth, probability, options=QUICK)["metrics"])
+
+
+def test_the_answer_is_json_and_counts_what_it_saw():
+    patients = ["a", "a", "b", None, float("nan"), "b"]
+    truth = pd.Series([True, False, True, False, True, False], dtype="boolean")
+    result = evaluate_binary(truth, [0.9, 0.1, 0.8, 0.7, 0.3, 0.2], patients=patients, options=QUICK)
+    json.dumps(result, allow_nan=False)
+    assert (result["images"], result["patients"], result["images_without_patient"], result["clusters"]) == (6, 2, 2, 4)
+    assert result["confusion"] == {"tp": 2, "fp": 1, "fn": 1, "tn": 2}
+    assert list(result["metrics"]) == list(METRICS)
+
+
+def test_stratified_resamples_always_hold_positives():
+    truth, probability = np.array([1] + [0] * 19), np.linspace(0.9, 0.1, 20)
+    plain, stratified = (
+        evaluate_binary(truth, probability, options=QUICK.model_copy(update={"stratified": choice}))["metrics"]["auroc"]
+        for choice in (False, True)
+    )
+    assert plain["undefined_resamples"] > 20
+    assert stratified["undefined_resamples"] == 0
+
+
+def test_no_images_leave_everything_undefined_with_a_reason():
+    result = evaluate_binary([], [], options=QUICK)
+    json.dumps(result, allow_nan=False)
+    for name, metric in result["metrics"].items():
+        assert metric["value"] is None, name
+        assert metric["reason"], name
+    assert result["metrics"]["ece"]["reason"] == "there are no images"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"truth": [0, 1, 1]}, "truth and probability: found lengths truth 3, probability 2"),
+        ({"truth": [0, None]}, "truth: row 1: found nan; expected 0 or 1"),
+        ({"truth": [None, None]}, "truth: row 0: found nan (and 1 more); expected 0 or 1"),
+        ({"truth": ["no", "yes"]}, "truth: found 'no'; expected numbers"),
+        ({"probability": [0.1, 1.1]}, "probability: row 1: found 1.1; expected a number from 0 to 1"),
+        ({"probability": [0.1, np.nan]}, "probability: row 1: found nan"),
+        ({"threshold": 50}, "threshold: found 50; expected a number from 0 to 1"),
+        ({"prevalence": 3}, "prevalence: row 0: found 3.0; expected a number from 0 to 1"),
+        ({"patients": ["a"]}, "patients: found 1 entries; expected 2, one for each image"),
+    ],
+)
+def test_unfit_input_is_refused_in_one_line(arguments, message):
+    with pytest.raises(InputError) as caught:
+        evaluate_binary(**({"truth": [0, 1], "probability": [0.1, 0.9]} | arguments))
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)

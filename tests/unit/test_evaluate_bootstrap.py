@@ -1,20 +1,42 @@
-"""The bootstrap draws patients, equals explicit resampling, and covers what it should."""
+"""The bootstrap draws patients, equals explicit resampling and scipy, and covers what it should."""
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn import metrics as sk
 
 from scanline.evaluate import bootstrap
 from scanline.evaluate.binary import BinaryMetrics
 from scanline.evaluate.bootstrap import (
-    bootstrap_intervals,
+    bca_interval,
     draw_cluster_weights,
-    number_clusters,
+    estimate,
+    leave_one_out,
     percentile_interval,
     resample,
     seeded_generator,
+    strata_of_clusters,
+    sum_by_cluster,
 )
 from scanline.evaluate.options import EvaluateOptions
+
+
+class Mean:
+    """The mean of a number of each image."""
+
+    def __init__(self, values, clusters=None):
+        clusters = np.arange(len(values)) if clusters is None else clusters
+        pairs = np.stack([values, np.ones(len(values))], axis=1)
+        self.sums = sum_by_cluster(pairs, clusters, clusters.max(initial=-1) + 1)
+
+    def __call__(self, weights):
+        total, images = (weights @ self.sums).T
+        return {"mean": bootstrap.divide(total, images)}
+
+    def reason_undefined(self, name):
+        return f"there are no images for the {name}"
 
 
 def clustered_predictions(generator, patients=30, images_each=20, between=1.0):
@@ -26,16 +48,12 @@ def clustered_predictions(generator, patients=30, images_each=20, between=1.0):
     return truth, 1 / (1 + np.exp(-logit)), patient
 
 
-def accuracy_of(correct):
-    return lambda weights: {"accuracy": weights @ correct / weights.sum(axis=1)}
-
-
 def test_weights_equal_explicit_resampling_scored_by_scikit_learn():
     truth, probability, patient = clustered_predictions(np.random.default_rng(1), patients=12, images_each=7)
     probability = probability.round(1)  # ties
     predicted = probability >= 0.5
     resamples = 25
-    ours = resample(BinaryMetrics(truth, predicted, probability), patient, resamples, seeded_generator(3, "x"))
+    ours = resample(BinaryMetrics(truth, predicted, probability, patient), 12, resamples, seeded_generator(3, "x"))
     drawn = seeded_generator(3, "x").integers(0, 12, size=(resamples, 12))
     for row, patients in enumerate(drawn):
         images = np.concatenate([np.flatnonzero(patient == one) for one in patients])
@@ -58,14 +76,38 @@ def test_weights_are_multinomial():
     np.testing.assert_allclose(covariance, -1 / 8, atol=0.03)
 
 
+def test_stratified_weights_keep_each_stratum():
+    strata = np.array([0, 1, 0, 1, 1, 2, 0, 0])
+    weights = np.concatenate(list(draw_cluster_weights(8, 5_000, np.random.default_rng(0), chunk=999, strata=strata)))
+    for stratum in (0, 1, 2):
+        inside = weights[:, strata == stratum]
+        assert (inside.sum(axis=1) == inside.shape[1]).all()
+        np.testing.assert_allclose(inside.mean(axis=0), 1, atol=0.05)
+
+
+def test_a_cluster_with_one_positive_image_is_in_the_positive_stratum():
+    strata = strata_of_clusters(np.array([False, True, False, False, True]), np.array([0, 0, 1, 2, 2]))
+    assert strata.tolist() == [1, 0, 1]
+
+
+def test_a_stratified_interval_is_narrower_where_strata_differ():
+    values = np.array([0.0] * 20 + [1.0] * 20)
+    wide = estimate(Mean(values), 40, EvaluateOptions(bootstrap_resamples=500))["mean"]
+    strata = np.repeat([0, 1], 20)
+    narrow = estimate(Mean(values), 40, EvaluateOptions(bootstrap_resamples=500), strata=strata)["mean"]
+    assert narrow.high - narrow.low == 0
+    assert wide.high - wide.low > 0.2
+
+
 def test_chunks_change_no_number(monkeypatch):
     truth, probability, patient = clustered_predictions(np.random.default_rng(2))
-    measure = BinaryMetrics(truth, probability >= 0.5, probability)
-    whole = resample(measure, patient, 50, seeded_generator(0))
-    monkeypatch.setattr(bootstrap, "CHUNK_CELLS", 4_000)
-    in_chunks = resample(measure, patient, 50, seeded_generator(0))
-    for name, values in whole.items():
-        np.testing.assert_allclose(in_chunks[name], values, rtol=0, atol=1e-14)
+    measure = BinaryMetrics(truth, probability >= 0.5, probability, patient)
+    whole = resample(measure, 30, 50, seeded_generator(0)), leave_one_out(measure, 30)
+    monkeypatch.setattr(bootstrap, "CHUNK_CELLS", 200)
+    in_chunks = resample(measure, 30, 50, seeded_generator(0)), leave_one_out(measure, 30)
+    for before, after in zip(whole, in_chunks, strict=True):
+        for name, values in before.items():
+            np.testing.assert_allclose(after[name], values, rtol=0, atol=1e-14)
 
 
 def test_memory_is_bounded():
@@ -75,36 +117,103 @@ def test_memory_is_bounded():
         sizes.append(weights.size)
         return {"one": weights.sum(axis=1)}
 
-    resample(spy, np.arange(3_000), 1_000, seeded_generator(0))
+    resample(spy, 3_000, 1_000, seeded_generator(0))
     assert max(sizes) <= bootstrap.CHUNK_CELLS
     assert sum(sizes) == 3_000 * 1_000
 
 
+def test_leaving_one_out_equals_deleting_its_images():
+    truth, probability, patient = clustered_predictions(np.random.default_rng(3), patients=9, images_each=5)
+    left_out = leave_one_out(BinaryMetrics(truth, probability >= 0.5, probability, patient), 9)
+    for one in range(9):
+        rest = patient != one
+        assert left_out["auroc"][one] == pytest.approx(sk.roc_auc_score(truth[rest], probability[rest]), abs=1e-12)
+        assert left_out["brier"][one] == pytest.approx(sk.brier_score_loss(truth[rest], probability[rest]), abs=1e-12)
+
+
+def drawn_before(replicates):
+    """scipy's record of resamples drawn before, holding ours."""
+    return SimpleNamespace(bootstrap_distribution=replicates)
+
+
+@pytest.mark.parametrize("power", [1, 3])
+def test_bca_equals_scipy_on_the_same_resamples(power):
+    values = np.random.default_rng(4).gamma(1.0, size=23) ** power
+    replicates = resample(Mean(values), 23, 999, seeded_generator(0))["mean"]
+    theirs = stats.bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=0,
+        method="BCa",
+        bootstrap_result=drawn_before(replicates),
+    ).confidence_interval
+    ours = bca_interval(values.mean(), replicates, leave_one_out(Mean(values), 23)["mean"], 0.95)
+    assert (ours.low, ours.high) == (pytest.approx(theirs.low, abs=1e-12), pytest.approx(theirs.high, abs=1e-12))
+    plain = percentile_interval(replicates, 0.95, 23)
+    assert ours.low > plain.low  # the values are skewed to the right
+    assert ours.high > plain.high
+
+
+def test_bca_with_strata_joins_their_jackknives_as_scipy_does_for_two_samples():
+    generator = np.random.default_rng(5)
+    samples = generator.gamma(1.0, size=15), generator.gamma(2.0, size=11)
+    values = np.concatenate([samples[0], -samples[1]])
+    strata = np.repeat([0, 1], [15, 11])
+
+    class Difference(Mean):
+        def __call__(self, weights):
+            return {
+                "mean": bootstrap.divide(weights[:, :15] @ values[:15], weights[:, :15].sum(axis=1))
+                + bootstrap.divide(weights[:, 15:] @ values[15:], weights[:, 15:].sum(axis=1))
+            }
+
+    statistic = Difference(values)
+    replicates = resample(statistic, 26, 999, seeded_generator(0), strata)["mean"]
+    theirs = stats.bootstrap(
+        samples,
+        lambda a, b, axis=-1: a.mean(axis=axis) - b.mean(axis=axis),
+        n_resamples=0,
+        method="BCa",
+        bootstrap_result=drawn_before(replicates),
+    ).confidence_interval
+    value = samples[0].mean() - samples[1].mean()
+    ours = bca_interval(value, replicates, leave_one_out(statistic, 26)["mean"], 0.95, strata)
+    assert (ours.low, ours.high) == (pytest.approx(theirs.low, abs=1e-12), pytest.approx(theirs.high, abs=1e-12))
+
+
+def test_bca_says_where_it_does_not_exist():
+    flat = np.ones(50)
+    assert "one side" in bca_interval(2.0, flat, np.arange(5.0), 0.95).reason
+    assert "without one of the clusters" in bca_interval(1.0, flat, np.array([1.0, np.nan]), 0.95).reason
+    assert bca_interval(1.0, flat, np.ones(5), 0.95).low == 1.0
+    assert "one cluster" in bca_interval(1.0, flat, np.ones(1), 0.95).reason
+
+
 def test_clustered_interval_is_wider_than_the_naive_one_on_clustered_data():
     truth, probability, patient = clustered_predictions(np.random.default_rng(5), between=1.5)
-    measure = BinaryMetrics(truth, probability >= 0.5, probability)
     options = EvaluateOptions(bootstrap_resamples=1000)
-    clustered = bootstrap_intervals(measure, patient, options, "test")
-    naive = bootstrap_intervals(measure, np.arange(len(truth)), options, "test")
+    intervals = [
+        estimate(BinaryMetrics(truth, probability >= 0.5, probability, clusters), clusters.max() + 1, options, "test")
+        for clusters in (patient, np.arange(len(truth)))
+    ]
     for name in ("accuracy", "auroc", "brier"):
-        widths = [interval[name].high - interval[name].low for interval in (clustered, naive)]
+        widths = [interval[name].high - interval[name].low for interval in intervals]
         assert widths[0] > 1.5 * widths[1], name
 
 
-def test_coverage_on_simulated_clusters_is_near_nominal_and_the_naive_one_is_not():
-    simulations, patients, images_each = 300, 50, 10
-    options = EvaluateOptions(bootstrap_resamples=400)
-    generator = np.random.default_rng(11)
-    patient = np.repeat(np.arange(patients), images_each)
-    covered = {"clustered": 0, "naive": 0}
-    for _ in range(simulations):
-        chance = generator.beta(4, 1, patients)[patient]  # mean 0.8: the true accuracy
-        statistic = accuracy_of((generator.random(len(patient)) < chance).astype(float))
-        for name, clusters in (("clustered", patient), ("naive", np.arange(len(patient)))):
-            interval = bootstrap_intervals(statistic, clusters, options, name)["accuracy"]
-            covered[name] += interval.low <= 0.8 <= interval.high
-    assert 0.90 <= covered["clustered"] / simulations <= 0.985
-    assert covered["naive"] / simulations < covered["clustered"] / simulations - 0.02
+def test_undefined_values_carry_the_statistic_s_reason_and_no_interval():
+    options = EvaluateOptions(bootstrap_resamples=100)
+    nothing = estimate(Mean(np.zeros(0)), 0, options)["mean"]
+    assert nothing.as_json() == {
+        "value": None,
+        "low": None,
+        "high": None,
+        "reason": "there are no images for the mean",
+        "undefined_resamples": None,
+    }
+    alone = estimate(Mean(np.array([2.0])), 1, options)["mean"]
+    assert (alone.value, alone.low) == (2.0, None)
+    assert "one cluster" in alone.reason
 
 
 def test_undefined_resamples_are_left_out_and_counted():
@@ -127,7 +236,3 @@ def test_streams_differ_and_repeat():
     assert draws[0] == draws[2]
     assert len({tuple(draw) for draw in draws}) == 3
     assert seeded_generator(1, "a").random(4).tolist() != draws[0]
-
-
-def test_clusters_are_numbered_by_their_first_image():
-    assert number_clusters(["b", "a", "b", "c"]).tolist() == [0, 1, 0, 2]

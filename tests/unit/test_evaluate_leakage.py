@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from scanline.core.errors import InputError
-from scanline.evaluate.classifier import evaluate_classifier
+from scanline.evaluate.classifier import evaluate_classifier, fit_on_val
 from scanline.evaluate.leakage import compare_splits
 from scanline.evaluate.options import CompareSplitsOptions, EvaluateClassifierOptions, EvaluateOptions
 
@@ -27,9 +27,11 @@ def evaluated(seed, noise, *, positives=True):
     if not positives:
         truth &= subset == "val"
     scores = pd.DataFrame({"image_id": names, "subset": subset, "truth": truth, "probability": probability})
-    images = pd.DataFrame({"image_id": names, "patient_id": patient.astype(str)})
-    options = EvaluateClassifierOptions(patient_salt="salt", evaluate=EvaluateOptions(bootstrap_resamples=300))
-    result = evaluate_classifier(scores, images, options)
+    images = pd.DataFrame({"image_id": names, "patient_id": patient.astype(str), "width": 8, "height": 8})
+    boxes = pd.DataFrame({name: [] for name in ("image_id", "label", "x", "y", "width", "height")})
+    scoring = EvaluateOptions(bootstrap_resamples=300)
+    options = EvaluateClassifierOptions(target="bleed", patient_salt="salt", evaluate=scoring)
+    result = evaluate_classifier(scores, images, boxes, {}, options, fit_on_val(scores, options))
     return result.metrics, result.per_image
 
 
@@ -42,8 +44,9 @@ def run(split, *, task="classify", model="resnet18", seed=42):
     return {"split": split, "protocol": protocol, "task": task, "model": model, "seed": seed}
 
 
-def options_of(runs, resamples=300):
-    return CompareSplitsOptions.model_validate({"runs": runs, "evaluate": {"bootstrap_resamples": resamples}})
+def options_of(runs, resamples=300, **scoring):
+    evaluate = {"bootstrap_resamples": resamples, **scoring}
+    return CompareSplitsOptions.model_validate({"runs": runs, "evaluate": evaluate})
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +101,17 @@ def test_equal_test_sets_of_two_splits_are_resampled_independently(compared):
     assert accuracy["low"] < 0 < accuracy["high"]
 
 
+@pytest.mark.parametrize("scoring", [{"interval_method": "bca"}, {"stratified": True}, {"confidence_level": 0.8}])
+def test_differences_follow_the_options_of_intervals(compared, scoring):
+    plain, other = (
+        compare_splits(*compared[1:], options_of(compared[0], **options))["differences"][0]["metrics"]["auroc"]
+        for options in ({}, scoring)
+    )
+    assert other["value"] == plain["value"]
+    assert other["low"] != plain["low"]
+    assert other["low"] < other["value"] < other["high"]
+
+
 def test_the_order_of_runs_and_rows_is_no_matter(compared):
     runs, metrics, per_image, receipts = compared
     shuffled = [table.sample(frac=1, random_state=0) for table in per_image]
@@ -114,7 +128,7 @@ def test_an_undefined_metric_has_an_undefined_difference(compared):
         [receipts[1], receipts[0]],
         options_of([run("naive_image"), run("grouped")]),
     )["differences"][0]
-    auroc = {"value": None, "low": None, "high": None, "reason": "no image is positive"}
+    auroc = {"value": None, "low": None, "high": None, "reason": "grouped: no image is positive"}
     assert difference["metrics"]["auroc"] == auroc
     assert difference["metrics"]["accuracy"]["value"] is not None
 

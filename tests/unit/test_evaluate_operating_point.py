@@ -9,7 +9,19 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from scanline.core.errors import InputError
-from scanline.evaluate.operating_point import best_threshold, digest_of_scores, fit_operating_point
+from scanline.core.files import write_json
+from scanline.evaluate.calibration import digest_of_scores
+from scanline.evaluate.operating_point import (
+    best_threshold,
+    check_fitted_on,
+    fit_operating_point,
+    read_operating_point,
+)
+from scanline.evaluate.options import EvaluateOptions
+
+
+def by(rule, **others):
+    return EvaluateOptions(operating_point=rule, **others)
 
 
 def ids(count):
@@ -76,7 +88,7 @@ def test_all_scores_equal_predicts_all_positive():
 def test_val_without_both_classes_is_refused_in_one_line(rule, truth):
     truth = np.array(truth, dtype=bool)
     with pytest.raises(InputError) as caught:
-        fit_operating_point(rule, ids(len(truth)), truth, np.full(len(truth), 0.5), where="scores.parquet")
+        fit_operating_point(by(rule), ids(len(truth)), truth, np.full(len(truth), 0.5), where="scores.parquet")
     message = str(caught.value)
     assert "scores.parquet: subset val" in message
     assert f"{truth.sum()} positive and {(~truth).sum()} negative" in message
@@ -85,7 +97,7 @@ def test_val_without_both_classes_is_refused_in_one_line(rule, truth):
 
 
 def test_the_fixed_rule_looks_at_nothing():
-    point = fit_operating_point("fixed", [], np.zeros(0, bool), np.zeros(0), where="scores")
+    point = fit_operating_point(by("fixed"), [], np.zeros(0, bool), np.zeros(0), where="scores")
     assert point.threshold == 0.5
     assert point.subset is None
     assert point.scores_sha256 is None
@@ -94,11 +106,13 @@ def test_the_fixed_rule_looks_at_nothing():
 
 def test_the_file_records_what_it_was_fitted_on():
     truth, probability = np.array([True, False, True]), np.array([0.9, 0.2, 0.4])
-    point = fit_operating_point("f1", ids(3), truth, probability, where="scores")
+    point = fit_operating_point(by("f1"), ids(3), truth, probability, where="scores")
     values = json.loads(json.dumps(point.as_json()))
     assert values == {
         "rule": "f1",
         "threshold": pytest.approx(0.3),
+        "temperature": None,
+        "target": None,
         "criterion": 1.0,
         "subset": "val",
         "images": 3,
@@ -114,3 +128,86 @@ def test_the_digest_sees_every_value_and_no_order():
     assert digest != digest_of_scores(["a", "c"], truth, probability)
     assert digest != digest_of_scores(["a", "b"], ~truth, probability)
     assert digest != digest_of_scores(["a", "b"], truth, np.array([np.nextafter(0.9, 1), 0.2]))
+
+
+@pytest.mark.parametrize("rule", ["sensitivity", "specificity"])
+@given(data=st.data())
+def test_a_target_is_reached_at_the_best_of_the_other(rule, data):
+    size = data.draw(st.integers(2, 15))
+    target = data.draw(st.sampled_from([0.5, 0.8, 0.9, 1.0]))
+    scores = st.one_of(st.sampled_from([0.0, 0.3, 0.5, 1.0]), st.floats(0, 1))
+    truth = np.array(data.draw(st.lists(st.booleans(), min_size=size, max_size=size)))
+    probability = np.array(data.draw(st.lists(scores, min_size=size, max_size=size)))
+    truth[:2] = [True, False]
+
+    def both(threshold):
+        predicted = probability >= threshold
+        return sk.recall_score(truth, predicted), sk.recall_score(truth, predicted, pos_label=False)
+
+    wanted, other = (0, 1) if rule == "sensitivity" else (1, 0)
+    able = [both(one) for one in np.unique(probability) if both(one)[wanted] >= target - 1e-9]
+    if not able:
+        with pytest.raises(InputError, match=f"expected {target:g} or more at a threshold that calls an image"):
+            best_threshold(rule, truth, probability, target)
+        return
+    threshold, reached = best_threshold(rule, truth, probability, target)
+    assert both(threshold)[wanted] == pytest.approx(reached)
+    assert reached >= target - 1e-9
+    assert both(threshold)[other] == pytest.approx(max(pair[other] for pair in able))
+
+
+def test_a_rule_without_its_target_is_a_programming_error():
+    with pytest.raises(ValueError, match="rule sensitivity with target None"):
+        best_threshold("sensitivity", np.array([True, False]), np.array([0.9, 0.1]))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"operating_point": "sensitivity"}, "operating_point sensitivity needs a target"),
+        ({"operating_point": "f1", "target": 0.9}, "target 0.9 has no meaning for operating_point f1"),
+    ],
+)
+def test_target_and_rule_go_together(options, message):
+    with pytest.raises(ValueError, match=message):
+        EvaluateOptions(**options)
+
+
+def test_the_temperature_is_fitted_first_and_the_threshold_is_on_calibrated_probabilities():
+    generator = np.random.default_rng(0)
+    chance = generator.random(2_000)
+    truth = generator.random(2_000) < chance
+    overconfident = chance**3 / (chance**3 + (1 - chance) ** 3)  # logits three times too large
+    point = fit_operating_point(by("youden", temperature_scaling=True), ids(2_000), truth, overconfident)
+    assert point.temperature == pytest.approx(3, rel=0.15)
+    calibrated = point.calibrate(overconfident)
+    assert sk.log_loss(truth, calibrated) < sk.log_loss(truth, overconfident) - 0.1
+    plain = fit_operating_point(by("youden"), ids(2_000), truth, overconfident)
+    assert (point.predict(overconfident) == plain.predict(overconfident)).all()  # the order of scores is the same
+    fixed = fit_operating_point(by("fixed", temperature_scaling=True), ids(2_000), truth, overconfident)
+    assert (fixed.threshold, fixed.subset, fixed.criterion) == (0.5, "val", None)
+    assert fixed.temperature == point.temperature
+
+
+def test_the_record_is_read_back_as_it_was_written(tmp_path):
+    truth, probability = np.array([True, False, True]), np.array([0.9, 0.2, 0.4])
+    point = fit_operating_point(by("specificity", target=0.9), ids(3), truth, probability)
+    write_json(tmp_path / "point.json", point.as_json())
+    again = read_operating_point(tmp_path / "point.json")
+    assert again == point
+    assert again.sha256() == point.sha256()
+    write_json(tmp_path / "point.json", {"threshold": 0.5})
+    with pytest.raises(InputError, match="found threshold; expected an operating point with the keys criterion"):
+        read_operating_point(tmp_path / "point.json")
+
+
+def test_a_point_fitted_on_other_scores_is_refused():
+    truth, probability = np.array([True, False, True]), np.array([0.9, 0.2, 0.4])
+    point = fit_operating_point(by("f1"), ids(3), truth, probability)
+    check_fitted_on(point, ids(3), truth, probability, where="point.json")
+    with pytest.raises(InputError) as caught:
+        check_fitted_on(point, ids(3), truth, probability[::-1], where="point.json")
+    assert str(caught.value).startswith("point.json: scores_sha256: found")
+    assert "fitted on 3 images of val" in str(caught.value)
+    fixed = fit_operating_point(by("fixed"), [], np.zeros(0, bool), np.zeros(0))
+    check_fitted_on(fixed, ids(3), truth, probability, where="point.json")

@@ -10,7 +10,8 @@ from sample_results import make_run, make_study, metric
 import plot_classifier
 from scanline.core.errors import InputError
 from scanline.core.files import read_json
-from scanline.figures.classifier import plot_confusion, plot_curve
+from scanline.evaluate.reliability import evaluate_calibration
+from scanline.figures.classifier import plot_calibration, plot_confusion, plot_curve
 from scanline.figures.examples import Slices, choose_examples, plot_examples, read_slices, scale_boxes
 from scanline.figures.options import ClassifierFigureOptions
 from scanline.figures.training import plot_loss, read_history
@@ -38,8 +39,8 @@ def digest(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_the_script_draws_five_figures_with_the_same_bytes_each_time(study, run, tmp_path, monkeypatch):
-    outputs = ("loss", "roc", "precision_recall", "confusion", "examples")
+def test_the_script_draws_its_figures_with_the_same_bytes_each_time(study, run, tmp_path, monkeypatch):
+    outputs = ("loss", "roc", "precision_recall", "confusion", "calibration", "examples")
     digests = []
     for turn in ("first", "second"):
         paths = {name: tmp_path / turn / f"{name}.png" for name in outputs}
@@ -76,6 +77,8 @@ def test_undefined_areas_are_drawn_as_words(run, tmp_path):
         plot_curve(kind, curves[curves["subset"] == "test"], metrics, OPTIONS, tmp_path / f"{kind}.png")
         assert (tmp_path / f"{kind}.png").stat().st_size > 1000
     plot_confusion(metrics, OPTIONS, tmp_path / "confusion.png")
+    metrics["subsets"]["val"]["calibration"] = evaluate_calibration([], [])
+    plot_calibration(metrics, OPTIONS, tmp_path / "calibration.png")
 
 
 def test_a_history_without_epochs_is_one_clear_line(tmp_path):

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -69,15 +70,17 @@ def test_one_image_gives_class_probability_and_picture(images, tmp_path):
     torch.manual_seed(0)
     spec = ClassifierSpec("resnet18", 1, 64, (0.5,), (0.25,), ("bleed",))
     save_classifier(tmp_path / "model.pt", spec, build_classifier(spec))
-    write_json(tmp_path / "operating_point.json", {"threshold": 0.001})
-    from pathlib import Path
-
+    write_json(tmp_path / "operating_point.json", {"threshold": 0.001, "temperature": None})
     image, picture = Path(images["path"][0]), tmp_path / "cam.png"
     answer = json.loads(predict_image(image, tmp_path / "model.pt", tmp_path / "operating_point.json", picture))
     assert answer["class"] == "bleed"
     assert 0 < answer["probability"] < 1
     assert answer["positive"] is True
     assert Image.open(picture).size == (896, 448)
+    write_json(tmp_path / "cooled.json", {"threshold": 0.001, "temperature": 0.25})
+    cooled = json.loads(predict_image(image, tmp_path / "model.pt", tmp_path / "cooled.json", tmp_path / "same.png"))
+    log_odds = [np.log(one["probability"] / (1 - one["probability"])) for one in (answer, cooled)]
+    assert log_odds[1] == pytest.approx(4 * log_odds[0], rel=1e-3)
     with pytest.raises(InputError, match="nothing there yet"):
         predict_image(image, tmp_path / "model.pt", None, picture)
     with pytest.raises(InputError, match="intact image"):

@@ -262,6 +262,43 @@ def test_a_fixed_threshold_is_called_fixed(options, files):
     assert "configuration" not in text
 
 
+def test_a_target_and_a_temperature_are_told(options, files):
+    metrics = copy.deepcopy(files.metrics)
+    for values in metrics:
+        values |= {"threshold_rule": "sensitivity", "threshold_target": 0.95, "temperature": 1.7}
+    text = page(options, changed(files, metrics=metrics))[1].text
+    assert "reaches a sensitivity of 0.950 at the highest specificity on val" in text
+    assert "divided by a temperature of least log loss on val" in text
+
+
+def test_subgroups_stand_with_their_warnings(options, files):
+    text = page(options, files)[1].text
+    assert "Subgroups of test by sex." in text
+    assert "few patients: 4 in all (fewer than 30)" in text
+
+
+def test_maps_are_compared_with_boxes_and_with_chance(options, files):
+    text = page(options, files)[1].text
+    assert "In 18 positive test images with a box" in text
+    assert "0.810 [0.790, 0.830] of them (pointing game; a random cell would in 0.060)" in text
+    assert "2 more have a map that is zero everywhere" in text
+    metrics = copy.deepcopy(files.metrics)
+    for values in metrics:
+        values["localization"] = {"test": None}
+    assert "pointing game" not in page(options, changed(files, metrics=metrics))[1].text
+
+
+def test_external_stands_beside_test_with_the_gap(options, files):
+    assert "Test against external" not in page(options, files)[1].text
+    metrics = copy.deepcopy(files.metrics)
+    for values in metrics:
+        values["subsets"]["external"] = values["subsets"]["test"]
+        values["gap"] = {"auroc": {"value": 0.0876, "low": 0.02, "high": 0.15, "reason": None}}
+    text = page(options, changed(files, metrics=metrics))[1].text
+    assert "Test against external" in text
+    assert "+0.088" in text
+
+
 def test_without_a_naive_split_there_is_no_price_of_leakage(options, files):
     for comparison in (None, {"rows": [], "differences": []}):
         text = page(options, changed(files, comparison=comparison))[1].text

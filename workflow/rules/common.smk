@@ -140,7 +140,14 @@ def predict_options(wildcards):
 
 
 def evaluate_options(wildcards):
-    return as_json({"evaluate": study_of(wildcards).evaluate, "patient_salt": CONFIG.patient_salt})
+    study = study_of(wildcards)
+    return as_json(
+        {
+            "target": study.tasks[wildcards.task].target,
+            "evaluate": study.evaluate,
+            "patient_salt": CONFIG.patient_salt,
+        }
+    )
 
 
 def compare_options(wildcards):
@@ -317,7 +324,7 @@ def gpus(wildcards):
 # --- targets --------------------------------------------------------------------------------------------------------
 
 STUDY_FIGURES = ["flow", "class_balance", "subset_balance", "leakage"]
-RUN_FIGURES = ["loss", "roc", "precision_recall", "confusion", "examples"]
+RUN_FIGURES = ["loss", "roc", "precision_recall", "confusion", "calibration", "examples"]
 
 
 def study_reports():

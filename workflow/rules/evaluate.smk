@@ -6,7 +6,9 @@ a table of images, and the price of leakage.
 rule evaluate_classifier:
     input:
         scores=f"<results>/{{study}}/predictions/{RUN_FILES}/scores.parquet",
+        cams=f"<results>/{{study}}/predictions/{RUN_FILES}/cams.npz",
         images="<results>/{study}/curated/images.parquet",
+        boxes="<results>/{study}/curated/boxes.parquet",
     output:
         metrics=report(
             f"<results>/{{study}}/metrics/{RUN_FILES}/metrics.json",
@@ -48,7 +50,8 @@ rule evaluate_classifier:
         code=code_digest("evaluate_classifier"),
     shell:
         "python workflow/scripts/evaluate_classifier.py --options {params.options:q} --scores {input.scores:q}"
-        " --images {input.images:q} --metrics {output.metrics:q} --operating-point {output.operating_point:q}"
+        " --cams {input.cams:q} --images {input.images:q} --boxes {input.boxes:q}"
+        " --metrics {output.metrics:q} --operating-point {output.operating_point:q}"
         " --per-image {output.per_image:q} --per-image-csv {output.per_image_csv:q} --curves {output.curves:q}"
         " > {log:q} 2>&1"
 

@@ -66,6 +66,19 @@ rule plot_classifier:
                 "figure": "confusion",
             },
         ),
+        calibration=report(
+            f"<results>/{{study}}/figures/{RUN_FILES}/calibration.png",
+            caption="../report/calibration.rst",
+            category="{study}",
+            subcategory="Models",
+            labels={
+                "split": "{split}",
+                "task": "{task}",
+                "model": "{model}",
+                "seed": "{seed}",
+                "figure": "calibration",
+            },
+        ),
         examples=report(
             f"<results>/{{study}}/figures/{RUN_FILES}/examples.png",
             caption="../report/examples.rst",
@@ -94,7 +107,7 @@ rule plot_classifier:
         " --cams {input.cams:q} --pixels {input.pixels:q} --index {input.index:q} --images {input.images:q}"
         " --boxes {input.boxes:q} --loss {output.loss:q} --roc {output.roc:q}"
         " --precision-recall {output.precision_recall:q} --confusion {output.confusion:q}"
-        " --examples {output.examples:q} > {log:q} 2>&1"
+        " --calibration {output.calibration:q} --examples {output.examples:q} > {log:q} 2>&1"
 
 
 rule plot_study:

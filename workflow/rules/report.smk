@@ -14,6 +14,7 @@ rule write_report:
         roc=for_each_run(f"figures/{RUN_FILES}/roc.png"),
         precision_recall=for_each_run(f"figures/{RUN_FILES}/precision_recall.png"),
         confusion=for_each_run(f"figures/{RUN_FILES}/confusion.png"),
+        calibration=for_each_run(f"figures/{RUN_FILES}/calibration.png"),
         examples=for_each_run(f"figures/{RUN_FILES}/examples.png"),
     output:
         report=report(
@@ -36,7 +37,8 @@ rule write_report:
         " --rejects {input.rejects:q} --comparison {input.comparison:q} --receipts {input.receipts:q}"
         " --metrics {input.metrics:q} --runs {input.runs:q} --study-figures {input.study_figures:q}"
         " --loss {input.loss:q} --roc {input.roc:q} --precision-recall {input.precision_recall:q}"
-        " --confusion {input.confusion:q} --examples {input.examples:q} --report {output.report:q} > {log:q} 2>&1"
+        " --confusion {input.confusion:q} --calibration {input.calibration:q} --examples {input.examples:q}"
+        " --report {output.report:q} > {log:q} 2>&1"
 
 
 rule write_overview:

@@ -1,26 +1,41 @@
-"""Binary classification metrics, for one weighting of the images or for thousands at once.
+"""Binary classification metrics, for one weighting of the patients or for thousands at once.
 
-Weights have shape (resamples, images): a row of ones gives the metrics themselves, rows of bootstrap weights
-give their bootstrap distribution, by the same code. A weight of k counts an image k times, exactly as
+Weights have shape (resamples, clusters): a row of ones gives the metrics themselves, rows of bootstrap weights
+give their bootstrap distribution, by the same code. A weight of k counts a patient's images k times, exactly as
 scikit-learn's `sample_weight`. Undefined values are NaN here, and null with a reason in the metrics file;
 scikit-learn reports 0 for most of them.
 
-Formulas: Sokolova & Lapalme, Information Processing & Management 45 (2009) 427-437; AUROC as the probability
-that a positive outranks a negative, ties counting half (Hanley & McNeil, Radiology 143 (1982) 29-36); AUPRC
-as average precision, without interpolation (scikit-learn, `average_precision_score`); Matthews correlation
-(Biochim Biophys Acta 405 (1975) 442-451); Brier (Monthly Weather Review 78 (1950) 1-3) as the mean squared
-difference of probability and truth, half of his two-class sum.
+Formulas: Sokolova & Lapalme, Information Processing & Management 45 (2009) 427-437; areas as in
+`scanline.evaluate.ranking`; Matthews correlation (Biochim Biophys Acta 405 (1975) 442-451); Brier (Monthly
+Weather Review 78 (1950) 1-3) as the mean squared difference of probability and truth, half of his two-class sum;
+log loss and calibration error as in `scanline.evaluate.calibration`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
+from numpy.typing import ArrayLike
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-Indices = NDArray[np.intp]
+from scanline.evaluate.bootstrap import count_clusters, divide, estimate, strata_of_clusters, sum_by_cluster
+from scanline.evaluate.calibration import NO_IMAGES, CalibrationMetrics
+from scanline.evaluate.classes import count_patients
+from scanline.evaluate.inputs import (
+    Bools,
+    Codes,
+    Floats,
+    as_clusters,
+    as_probability,
+    as_truth,
+    check_lengths,
+    refuse,
+)
+from scanline.evaluate.options import EvaluateOptions
+from scanline.evaluate.prevalence import check_prevalence, predictive_values
+from scanline.evaluate.ranking import Ranking
 
 METRICS = (
     "accuracy",
@@ -34,11 +49,13 @@ METRICS = (
     "auroc",
     "auprc",
     "brier",
+    "log_loss",
+    "ece",
 )
+AT_PREVALENCE = ("ppv_at_prevalence", "npv_at_prevalence")
 CLASS_METRICS = ("precision", "recall", "f1")
 CLASS_ROWS = ("negative", "positive", "macro", "weighted")
 
-NO_IMAGES = "there are no images"
 NO_POSITIVES = "no image is positive"
 NO_NEGATIVES = "no image is negative"
 NONE_CALLED_POSITIVE = "no image is predicted positive"
@@ -58,6 +75,10 @@ _NEEDS: dict[str, tuple[str, ...]] = {
     "auroc": (NO_POSITIVES, NO_NEGATIVES),
     "auprc": (NO_POSITIVES,),
     "brier": (NO_IMAGES,),
+    "log_loss": (NO_IMAGES,),
+    "ece": (NO_IMAGES,),
+    "ppv_at_prevalence": (NO_POSITIVES, NO_NEGATIVES),
+    "npv_at_prevalence": (NO_POSITIVES, NO_NEGATIVES),
 }
 _CLASS_NEEDS = {
     ("positive", "precision"): NONE_CALLED_POSITIVE,
@@ -99,25 +120,36 @@ class Confusion:
             NO_SIGN_OF_NEGATIVES: self.tn + self.fp + self.fn == 0,
         }
 
+    def reason_undefined(self, name: str) -> str:
+        """Why a metric of METRICS, or "<row>.<metric>" of the class report, is undefined in the first resample."""
+        vanishing = self.vanishing()
+        row, _, metric = name.rpartition(".")
+        needs = tuple(_CLASS_NEEDS[part, metric] for part in _parts_of(row)) if row else _NEEDS[name]
+        return "; ".join(reason for reason in needs if vanishing[reason][0])
 
-def count_confusion(truth: Bools, predicted: Bools, weights: Floats) -> Confusion:
-    """Count the outcomes under each row of weights.
+
+def sum_outcomes(truth: Bools, predicted: Bools, clusters: Codes, count: int) -> Floats:
+    """True positives, false positives, false negatives and true negatives of each cluster, shape (count, 4).
 
     Args:
         truth: Shape (images,).
         predicted: Shape (images,).
-        weights: Shape (resamples, images).
+        clusters: Cluster of each image, shape (images,).
+        count: Number of clusters.
     """
     outcomes = np.stack([truth & predicted, ~truth & predicted, truth & ~predicted, ~truth & ~predicted], axis=1)
-    tp, fp, fn, tn = (weights @ outcomes.astype(np.float64)).T
+    return sum_by_cluster(outcomes, clusters, count)
+
+
+def weigh_outcomes(weights: Floats, outcomes: Floats) -> Confusion:
+    """The confusion counts under each row of weights.
+
+    Args:
+        weights: Shape (resamples, clusters).
+        outcomes: From `sum_outcomes`, shape (clusters, 4).
+    """
+    tp, fp, fn, tn = (weights @ outcomes).T
     return Confusion(tp=tp, fp=fp, fn=fn, tn=tn)
-
-
-def divide(numerator: Floats, denominator: Floats) -> Floats:
-    """Quotient, elementwise; NaN where the denominator is 0."""
-    quotient = np.full(np.broadcast(numerator, denominator).shape, np.nan)
-    np.divide(numerator, denominator, out=quotient, where=denominator != 0)
-    return quotient
 
 
 def precision(counts: Confusion) -> Floats:
@@ -194,55 +226,78 @@ def cumulative_counts(truth: Bools, probability: Floats) -> tuple[Floats, Floats
 
 
 class BinaryMetrics:
-    """All metrics of one set of predictions, as a function of the images' weights.
-
-    The scores are sorted once; each call costs a weighted cumulative sum.
+    """All metrics of one set of predictions, as a function of the clusters' weights.
 
     Args:
         truth: Shape (images,).
         predicted: Shape (images,).
         probability: Of the positive class, in [0, 1], shape (images,).
+        clusters: Cluster of each image, shape (images,); None makes each image its own.
+        prevalence: Share of positives for which to give predictive values too; None for no other than the sample's.
+
+    Raises:
+        InputError: If the lengths differ, or the prevalence is not from 0 to 1.
+
+    Examples:
+        >>> truth, probability = np.array([True, False, True]), np.array([0.9, 0.4, 0.2])
+        >>> measure = BinaryMetrics(truth, probability >= 0.5, probability)
+        >>> weights = np.array([[1.0, 1.0, 1.0], [1.0, 2.0, 0.0]])  # the sample, and one resample
+        >>> measure(weights)["recall"].tolist()
+        [0.5, 1.0]
     """
 
-    def __init__(self, truth: Bools, predicted: Bools, probability: Floats) -> None:
-        self.truth, self.predicted, self.probability = truth, predicted, probability
-        self._ranking = Ranking(truth, probability)
-        self._squared_error = (probability - truth) ** 2
+    def __init__(
+        self,
+        truth: Bools,
+        predicted: Bools,
+        probability: Floats,
+        clusters: Codes | None = None,
+        prevalence: float | None = None,
+    ) -> None:
+        check_lengths(truth=truth, predicted=predicted, probability=probability, clusters=clusters)
+        clusters = np.arange(len(truth)) if clusters is None else clusters
+        self.clusters = count_clusters(clusters)
+        self.prevalence = prevalence if prevalence is None else float(check_prevalence(prevalence))
+        self._ranking = Ranking(truth, probability, clusters)
+        self._calibration = CalibrationMetrics(truth, probability, clusters)
+        self._outcomes = sum_outcomes(truth, predicted, clusters, self.clusters)
 
     def __call__(self, weights: Floats) -> dict[str, Floats]:
         """Compute every metric under each row of weights.
 
         Args:
-            weights: Shape (resamples, images), not negative.
+            weights: Shape (resamples, clusters), not negative.
 
         Returns:
-            METRICS and "<row>.<metric>" of the class report, each of shape (resamples,), NaN where undefined.
+            METRICS, AT_PREVALENCE where one is stated, and "<row>.<metric>" of the class report, each of shape
+            (resamples,), NaN where undefined.
         """
-        counts = count_confusion(self.truth, self.predicted, weights)
+        counts = weigh_outcomes(weights, self._outcomes)
         auroc, auprc = self._ranking.areas(weights)
-        return {
-            **confusion_metrics(counts),
-            "auroc": auroc,
-            "auprc": auprc,
-            "brier": divide(weights @ self._squared_error, counts.total),
-            **class_report(counts),
-        }
+        calibration = self._calibration(weights)
+        values = confusion_metrics(counts) | {"auroc": auroc, "auprc": auprc}
+        values |= {name: calibration[name] for name in ("brier", "log_loss", "ece")}
+        if self.prevalence is not None:
+            pair = predictive_values(values["recall"], values["specificity"], self.prevalence)
+            values |= dict(zip(AT_PREVALENCE, pair, strict=True))
+        return values | class_report(counts)
 
     @cached_property
     def counts(self) -> Confusion:
         """The confusion counts with every image counted once, each of shape (1,)."""
-        return count_confusion(self.truth, self.predicted, np.ones((1, len(self.truth))))
+        return weigh_outcomes(np.ones((1, self.clusters)), self._outcomes)
 
     def values(self) -> dict[str, float]:
         """Every metric with every image counted once; NaN where undefined."""
-        return {name: float(value[0]) for name, value in self(np.ones((1, len(self.truth)))).items()}
+        return {name: float(value[0]) for name, value in self(np.ones((1, self.clusters))).items()}
 
     def reason_undefined(self, name: str) -> str:
         """Why a metric is undefined on these predictions."""
-        vanishing = self.counts.vanishing()
-        row, _, metric = name.rpartition(".")
-        needs = tuple(_CLASS_NEEDS[part, metric] for part in _parts_of(row)) if row else _NEEDS[name]
-        return "; ".join(reason for reason in needs if vanishing[reason][0])
+        reason = self.counts.reason_undefined(name)
+        if not reason and name in AT_PREVALENCE:
+            kind = "positive" if name == AT_PREVALENCE[0] else "negative"
+            return f"at prevalence {self.prevalence:g} nobody would be called {kind}"
+        return reason
 
 
 def _parts_of(row: str) -> tuple[str, ...]:
@@ -250,50 +305,73 @@ def _parts_of(row: str) -> tuple[str, ...]:
     return ("negative", "positive") if row in {"macro", "weighted"} else (row,)
 
 
-class Ranking:
-    """Scores sorted once, for the areas under the ROC and precision-recall curves under many weightings.
+def evaluate_binary(
+    truth: ArrayLike,
+    probability: ArrayLike,
+    *,
+    threshold: float = 0.5,
+    patients: Sequence[object] | pd.Series | None = None,
+    prevalence: float | None = None,
+    options: EvaluateOptions | None = None,
+    stream: Sequence[str] = ("evaluate_binary",),
+) -> dict[str, Any]:
+    """Every metric of a yes-or-no classifier, each with its patient-clustered interval.
 
     Args:
-        truth: Shape (images,).
-        probability: Shape (images,).
+        truth: 0 or 1, shape (images,); leave out images of unknown truth.
+        probability: Of the positive class, from 0 to 1, shape (images,).
+        threshold: An image is predicted positive where its probability is at least this; fix it beforehand, for
+            example by `operating_point.fit_operating_point` on val.
+        patients: Patient of each image, null where unknown; None takes each image for itself.
+        prevalence: Share of positives for which to give predictive values too.
+        options: Of the intervals.
+        stream: Names the random draws: two calls with other names are resampled independently.
+
+    Returns:
+        JSON-ready: the numbers of images, patients, images without a patient, clusters, positives and negatives;
+        "confusion" counts; "metrics": METRICS (and AT_PREVALENCE), each {"value", "low", "high", "reason",
+        "undefined_resamples"}; "per_class": CLASS_ROWS with CLASS_METRICS and their support.
+
+    Raises:
+        InputError: For lengths that differ, unknown truth, a probability, threshold or prevalence that is not
+            from 0 to 1.
+
+    Examples:
+        >>> truth = [0, 0, 0, 1, 1, 1]
+        >>> probability = [0.1, 0.2, 0.7, 0.6, 0.8, 0.9]
+        >>> result = evaluate_binary(truth, probability, patients=["a", "a", "b", "b", "c", "c"])
+        >>> result["patients"], result["positives"]
+        (3, 3)
+        >>> auroc = result["metrics"]["auroc"]
+        >>> round(auroc["value"], 3), auroc["low"], auroc["high"]
+        (0.889, 0.0, 1.0)
+        >>> evaluate_binary([0, 0], [0.1, 0.2])["metrics"]["auroc"]["reason"]
+        'no image is positive'
     """
-
-    def __init__(self, truth: Bools, probability: Floats) -> None:
-        order = np.argsort(-probability, kind="stable")
-        self._positives: Indices = order[truth[order]]
-        self._negatives: Indices = order[~truth[order]]
-        steps, self._positives_to = np.unique(-probability[self._positives], return_counts=True)
-        self._positives_to = np.cumsum(self._positives_to)
-        below = -probability[self._negatives]
-        self._negatives_above = np.searchsorted(below, steps, side="left")
-        self._negatives_to = np.searchsorted(below, steps, side="right")
-
-    def areas(self, weights: Floats) -> tuple[Floats, Floats]:
-        """AUROC and average precision under each row of weights.
-
-        With the distinct scores of positives s_1 > ... > s_m, the positives' weight p_k at s_k and the
-        negatives' weight n_k, AUROC = sum_k p_k (negatives below s_k + n_k / 2) / (P N) and average
-        precision = sum_k p_k TP_k / (TP_k + FP_k) / P.
-
-        Args:
-            weights: Shape (resamples, images).
-
-        Returns:
-            Two arrays of shape (resamples,); AUROC is NaN without positives or negatives, average precision
-            without positives.
-        """
-        positives = _running_sum(weights[:, self._positives])
-        negatives = _running_sum(weights[:, self._negatives])
-        tp, fp = positives[:, self._positives_to], negatives[:, self._negatives_to]
-        gained = np.diff(tp, axis=1, prepend=0.0)
-        outranked = negatives[:, -1:] - (negatives[:, self._negatives_above] + fp) / 2
-        precisions = np.divide(tp, tp + fp, out=np.zeros_like(tp), where=gained > 0)
-        auroc = divide((gained * outranked).sum(axis=1), positives[:, -1] * negatives[:, -1])
-        return auroc, divide((gained * precisions).sum(axis=1), positives[:, -1])
-
-
-def _running_sum(weights: Floats) -> Floats:
-    """Sum of the first k weights for k = 0 ... n: shape (resamples, n) to (resamples, n + 1)."""
-    sums = np.zeros((weights.shape[0], weights.shape[1] + 1))
-    np.cumsum(weights, axis=1, out=sums[:, 1:])
-    return sums
+    options = options or EvaluateOptions()
+    if not 0 <= threshold <= 1:
+        refuse("threshold", f"{threshold}", "a number from 0 to 1", "Fit it on val.")
+    known, numbers = as_truth(truth), as_probability(probability)
+    images = check_lengths(truth=known, probability=numbers)
+    clusters = as_clusters(patients, images)
+    measure = BinaryMetrics(known, numbers >= threshold, numbers, clusters, prevalence)
+    strata = strata_of_clusters(known, clusters) if options.stratified else None
+    rows = {
+        name: value.as_json()
+        for name, value in estimate(measure, measure.clusters, options, *stream, strata=strata).items()
+    }
+    counts = {name: int(getattr(measure.counts, name)[0]) for name in ("tp", "fp", "fn", "tn")}
+    positives, negatives = counts["tp"] + counts["fn"], counts["fp"] + counts["tn"]
+    support = {"positive": positives, "negative": negatives, "macro": images, "weighted": images}
+    return {
+        **count_patients(patients, clusters),
+        "positives": positives,
+        "negatives": negatives,
+        "prevalence": prevalence,
+        "confusion": counts,
+        "metrics": {name: row for name, row in rows.items() if "." not in name},
+        "per_class": {
+            row: {**{name: rows[f"{row}.{name}"] for name in CLASS_METRICS}, "support": support[row]}
+            for row in CLASS_ROWS
+        },
+    }

@@ -1,5 +1,6 @@
-"""Evaluate a binary classifier: frozen threshold, metrics with intervals, table of single images, curves."""
+"""Evaluate a binary classifier: frozen operating point, metrics with intervals, table of single images, curves."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,21 @@ import numpy as np
 import pandas as pd
 
 from scanline.core.privacy import pseudonym
-from scanline.evaluate.binary import CLASS_METRICS, CLASS_ROWS, METRICS, BinaryMetrics, Bools, Floats
-from scanline.evaluate.bootstrap import Interval, bootstrap_intervals, number_clusters
+from scanline.evaluate.activation_maps import Maps, measure_maps
+from scanline.evaluate.binary import BinaryMetrics, evaluate_binary
+from scanline.evaluate.bootstrap import Statistic
 from scanline.evaluate.curves import curve_table
-from scanline.evaluate.operating_point import OperatingPoint, fit_operating_point
+from scanline.evaluate.gap import measure_gap
+from scanline.evaluate.inputs import Bools, Codes, Floats, as_clusters
+from scanline.evaluate.localization import evaluate_localization
+from scanline.evaluate.metadata import subgroups_of
+from scanline.evaluate.operating_point import OperatingPoint, check_fitted_on, fit_operating_point
 from scanline.evaluate.options import EvaluateClassifierOptions, EvaluateOptions
-from scanline.evaluate.scores import SUBSETS, check_scores, cluster_names, clustered_by, join_patients
+from scanline.evaluate.reliability import evaluate_calibration
+from scanline.evaluate.scores import SUBSETS, check_scores, clustered_by, join_patients
+from scanline.evaluate.subgroups import evaluate_subgroups
+
+SHOWN_METRICS = ("accuracy", "recall", "specificity", "precision", "f1", "auroc")
 
 
 @dataclass(frozen=True)
@@ -22,117 +32,215 @@ class ClassifierEvaluation:
 
     Attributes:
         metrics: The content of metrics.json.
-        operating_point: The threshold and what it was fitted on.
-        per_image: image_id, patient (pseudonym, null where unknown), subset, truth, probability, predicted,
-            outcome (TP, FP, FN, TN).
+        per_image: image_id, patient (pseudonym, null where unknown), subset, truth, probability (calibrated),
+            predicted, outcome (TP, FP, FN, TN), pointing_hit, mass_inside (of the class activation map, null where
+            the image has no box or no map).
         curves: subset, curve, x, y, threshold.
     """
 
     metrics: dict[str, Any]
-    operating_point: OperatingPoint
     per_image: pd.DataFrame
     curves: pd.DataFrame
+
+
+def fit_on_val(
+    scores: pd.DataFrame, options: EvaluateClassifierOptions, where: str | Path = "scores table"
+) -> OperatingPoint:
+    """Fit the operating point on the val rows of a scores table, the only ones that it looks at.
+
+    Args:
+        scores: image_id, subset (val, test, external), truth, probability; images of unknown truth left out.
+        options: Rule of the threshold.
+        where: The scores' file, for messages.
+
+    Raises:
+        InputError: For scores that do not fit (see `check_scores`), and for what `fit_operating_point` refuses.
+    """
+    table = check_scores(scores, where)
+    val = table[table["subset"] == "val"]
+    return fit_operating_point(options.evaluate, val["image_id"].tolist(), _truth(val), _probability(val), where=where)
 
 
 def evaluate_classifier(
     scores: pd.DataFrame,
     images: pd.DataFrame,
+    boxes: pd.DataFrame,
+    maps: Maps,
     options: EvaluateClassifierOptions,
+    point: OperatingPoint,
     where: str | Path = "scores table",
 ) -> ClassifierEvaluation:
-    """Fit the threshold on val, freeze it, and measure every subset with it.
+    """Apply a frozen operating point and measure every subset with it.
 
     Args:
         scores: image_id, subset (val, test, external), truth, probability; images of unknown truth left out.
-        images: image_id and patient_id at least.
-        options: Rule of the threshold, intervals, salt of the pseudonyms.
+        images: image_id, patient_id, width and height at least, and what subgroups go by.
+        boxes: Boxes table, of which the target's serve.
+        maps: Class activation maps by image_id; none for networks that have none.
+        options: Target, intervals, subgroups, salt of the pseudonyms.
+        point: Fitted on the val rows of these scores: its digest is compared with theirs.
         where: The scores' file, for messages.
 
     Raises:
-        InputError: For scores that do not fit (see `check_scores`), and for a val subset without positives or
-            without negatives under a rule that needs them.
+        InputError: For scores that do not fit (see `check_scores`), or an operating point fitted on others.
     """
     scoring = options.evaluate
     table = join_patients(check_scores(scores, where), images, where)
     val = table[table["subset"] == "val"]
-    point = fit_operating_point(
-        scoring.operating_point, val["image_id"].tolist(), _truth(val), _probability(val), where=where
-    )
-    table = table.assign(predicted=point.predict(_probability(table)))
+    check_fitted_on(point, val["image_id"].tolist(), _truth(val), _probability(val), where="operating point")
+    table = table.assign(probability=point.calibrate(_probability(table)))
+    boxes = boxes[boxes["label"] == options.target]
+    localized = measure_maps(table, maps, images, boxes)
     parts = {name: table[table["subset"] == name] for name in SUBSETS if (table["subset"] == name).any()}
+    unseen = {name: part for name, part in parts.items() if name != "val"}
     metrics = {
         "threshold": point.threshold,
         "threshold_rule": point.rule,
+        "threshold_target": point.target,
         "threshold_from": point.subset or "configuration",
+        "temperature": point.temperature,
+        "operating_point_sha256": point.sha256(),
         "interval": {
             "level": scoring.confidence_level,
             "resamples": scoring.bootstrap_resamples,
             "clustered_by": clustered_by(parts["test"]["patient_id"]),
-            "method": "percentile",
+            "method": scoring.interval_method,
+            "stratified": scoring.stratified,
         },
-        "subsets": {name: measure_subset(part, scoring, name) for name, part in parts.items()},
+        "subsets": {name: measure_subset(part, point.threshold, scoring, name) for name, part in parts.items()},
+        "subgroups": {
+            name: measure_subgroups(part, images, boxes, point.threshold, scoring, name)
+            for name, part in unseen.items()
+        },
+        "localization": {
+            name: evaluate_localization(rows, scoring, stream=name) if len(rows) else None
+            for name, rows in ((name, localized[localized["subset"] == name]) for name in parts)
+        },
+        "gap": measure_external_gap(parts, point.threshold, scoring),
     }
     curves = [curve_table(name, _truth(part), _probability(part)) for name, part in parts.items()]
-    return ClassifierEvaluation(
-        metrics, point, per_image_table(table, options.patient_salt), pd.concat(curves, ignore_index=True)
-    )
+    shown = localized[["image_id", "pointing_hit", "mass_inside"]]
+    per_image = per_image_table(table, point.threshold, options.patient_salt).merge(shown, on="image_id", how="left")
+    return ClassifierEvaluation(metrics, per_image, pd.concat(curves, ignore_index=True))
 
 
-def measure_subset(table: pd.DataFrame, options: EvaluateOptions, subset: str) -> dict[str, Any]:
+def measure_subset(table: pd.DataFrame, threshold: float, options: EvaluateOptions, subset: str) -> dict[str, Any]:
     """All metrics of one subset, each with its interval.
 
     Args:
-        table: image_id, patient_id, truth, probability, predicted; at least one row.
-        options: Resamples, level and seed.
+        table: image_id, patient_id, truth, probability; at least one row.
+        threshold: Frozen.
+        options: Of the intervals.
         subset: Its name; each subset is resampled independently.
 
     Returns:
-        The subset's part of metrics.json; besides the counts, `clusters` is the number of units resampled and
-        `images_without_patient` how many images are a unit of their own.
+        The subset's part of metrics.json: that of `evaluate_binary`, "clustered_by" and "calibration".
     """
-    measure = BinaryMetrics(_truth(table), table["predicted"].to_numpy(dtype=bool), _probability(table))
-    patients = table["patient_id"]
-    clusters = number_clusters(cluster_names(patients, table["image_id"]))
-    intervals = bootstrap_intervals(measure, clusters, options, "evaluate_classifier", subset)
-    values = measure.values()
-    rows = {name: describe(measure, name, values[name], intervals[name]) for name in values}
-    counts = {name: int(getattr(measure.counts, name)[0]) for name in ("tp", "fp", "fn", "tn")}
-    positives, negatives = counts["tp"] + counts["fn"], counts["fp"] + counts["tn"]
-    support = {"positive": positives, "negative": negatives, "macro": len(table), "weighted": len(table)}
+    truth, probability, patients = _truth(table), _probability(table), table["patient_id"]
     return {
-        "images": len(table),
-        "patients": int(patients.nunique()),
-        "images_without_patient": int(patients.isna().sum()),
+        **evaluate_binary(
+            truth,
+            probability,
+            threshold=threshold,
+            patients=patients,
+            prevalence=options.prevalence,
+            options=options,
+            stream=("evaluate_classifier", subset),
+        ),
         "clustered_by": clustered_by(patients),
-        "clusters": int(clusters.max()) + 1,
-        "positives": positives,
-        "negatives": negatives,
-        "confusion": counts,
-        "metrics": {name: rows[name] for name in METRICS},
-        "per_class": {
-            row: {**{name: rows[f"{row}.{name}"] for name in CLASS_METRICS}, "support": support[row]}
-            for row in CLASS_ROWS
-        },
+        "calibration": evaluate_calibration(truth, probability, patients=patients, options=options),
     }
 
 
-def describe(measure: BinaryMetrics, name: str, value: float, interval: Interval) -> dict[str, Any]:
-    """A metric as metrics.json holds it; an undefined value has a reason and no interval."""
-    if np.isnan(value):
-        reason = measure.reason_undefined(name)
-        return {"value": None, "low": None, "high": None, "reason": reason, "undefined_resamples": None}
+class MetricsOf:
+    """Some of the metrics of a statistic.
+
+    Args:
+        statistic: All of them.
+        names: Those to keep.
+    """
+
+    def __init__(self, statistic: Statistic, names: Sequence[str]) -> None:
+        self._statistic, self._names = statistic, tuple(names)
+
+    def __call__(self, weights: Floats) -> dict[str, Floats]:
+        """The kept values under each row of weights."""
+        values = self._statistic(weights)
+        return {name: values[name] for name in self._names}
+
+    def reason_undefined(self, name: str) -> str:
+        """Why a value is undefined."""
+        return self._statistic.reason_undefined(name)
+
+
+def measure_subgroups(
+    table: pd.DataFrame,
+    images: pd.DataFrame,
+    boxes: pd.DataFrame,
+    threshold: float,
+    options: EvaluateOptions,
+    subset: str,
+) -> dict[str, Any]:
+    """SHOWN_METRICS by subgroup, for each column of the options that tells at least two apart.
+
+    Args:
+        table: image_id, patient_id, truth, probability of one subset.
+        images: Images table.
+        boxes: Boxes of the target class.
+        threshold: Frozen.
+        options: Of subgroups and intervals.
+        subset: Its name.
+
+    Returns:
+        Column to what `evaluate_subgroups` returns.
+    """
+    truth, probability = _truth(table), _probability(table)
+
+    def measure(rows: Codes, clusters: Codes) -> Statistic:
+        predicted = probability[rows] >= threshold
+        return MetricsOf(BinaryMetrics(truth[rows], predicted, probability[rows], clusters), SHOWN_METRICS)
+
+    columns = subgroups_of(
+        table["image_id"].tolist(), images, boxes, options.subgroups, options.age_edges_years, truth.tolist()
+    )
     return {
-        "value": value,
-        "low": interval.low,
-        "high": interval.high,
-        "reason": interval.reason,
-        "undefined_resamples": interval.undefined_resamples,
+        column: evaluate_subgroups(
+            groups,
+            measure,
+            patients=table["patient_id"],
+            positive=truth,
+            options=options,
+            stream=("evaluate_classifier", subset, column),
+        )
+        for column, groups in columns.items()
     }
 
 
-def per_image_table(table: pd.DataFrame, salt: str) -> pd.DataFrame:
+def measure_external_gap(
+    parts: Mapping[str, pd.DataFrame], threshold: float, options: EvaluateOptions
+) -> dict[str, Any] | None:
+    """Test minus external for SHOWN_METRICS, with intervals; None without both subsets.
+
+    Args:
+        parts: Subset to its image_id, patient_id, truth and probability.
+        threshold: Frozen.
+        options: Of the intervals.
+    """
+    if not {"test", "external"} <= set(parts):
+        return None
+    sides = []
+    for name in ("test", "external"):
+        truth, probability = _truth(parts[name]), _probability(parts[name])
+        clusters = as_clusters(parts[name]["patient_id"], len(truth))
+        metrics = BinaryMetrics(truth, probability >= threshold, probability, clusters)
+        sides.append((MetricsOf(metrics, SHOWN_METRICS), metrics.clusters))
+    gap = measure_gap(*sides[0], *sides[1], options, "evaluate_classifier", "gap")
+    return {name: value.as_json() for name, value in gap.items()}
+
+
+def per_image_table(table: pd.DataFrame, threshold: float, salt: str) -> pd.DataFrame:
     """The table of single images: pseudonyms instead of patient ids, and each image's outcome."""
-    truth, predicted = table["truth"].to_numpy(dtype=bool), table["predicted"].to_numpy(dtype=bool)
+    truth, predicted = _truth(table), _probability(table) >= threshold
     correct, called = np.where(truth == predicted, "T", "F"), np.where(predicted, "P", "N")
     pseudonyms = {patient: pseudonym(patient, salt) for patient in table["patient_id"].dropna().unique()}
     return pd.DataFrame(

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scanline.evaluate.binary import Bools, Floats, cumulative_counts
+from scanline.evaluate.binary import cumulative_counts
+from scanline.evaluate.inputs import Bools, Floats
 
 CURVE_COLUMNS = ("subset", "curve", "x", "y", "threshold")
 
@@ -15,6 +16,10 @@ def roc_points(truth: Bools, probability: Floats) -> tuple[Floats, Floats, Float
     Returns:
         1 - specificity, sensitivity and threshold, each of shape (points,): scikit-learn's `roc_curve`. The
         first threshold is infinite. Empty without positives or without negatives.
+
+    Examples:
+        >>> roc_points(np.array([True, False, True]), np.array([0.9, 0.6, 0.3]))
+        (array([0., 0., 1., 1.]), array([0. , 0.5, 0.5, 1. ]), array([inf, 0.9, 0.6, 0.3]))
     """
     scores, tp, fp = cumulative_counts(truth, probability)
     if len(scores) == 0 or tp[-1] == 0 or fp[-1] == 0:

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 
 from scanline.core.errors import InputError
-from scanline.evaluate.binary import BinaryMetrics, Floats
-from scanline.evaluate.bootstrap import number_clusters, percentile_interval, resample, seeded_generator
+from scanline.evaluate.binary import BinaryMetrics
+from scanline.evaluate.bootstrap import strata_of_clusters
+from scanline.evaluate.gap import ResampledSet, difference_of_sets, resample_set
+from scanline.evaluate.inputs import as_clusters
 from scanline.evaluate.options import ComparedRun, CompareSplitsOptions, EvaluateOptions
-from scanline.evaluate.scores import cluster_names
 
 COMPARED = ("accuracy", "f1", "auroc")
 
@@ -41,14 +42,13 @@ def compare_splits(
 ) -> dict[str, Any]:
     """Test metrics of every run, and for each pair of splits the difference naive_image - grouped.
 
-    Runs are paired when task, model and training seed are the same. The interval of a difference is the
-    percentile interval of differences between two *independent* bootstraps, each drawing the patients of its
-    own test set. It covers which patients happened to be in the two test sets. It does not cover how the
-    splits were drawn (one draw each), the randomness of training (one seed each), or that the thresholds were
-    chosen on two val sets. Nor does it know that patients stand in both test sets, which come from one
-    collection: where the two models find the same patients hard, it is rather too wide than too narrow. And
-    the difference is not leakage alone: the models saw different training images, and their test sets differ
-    in size and prevalence.
+    Runs are paired when task, model and training seed are the same. The interval of a difference is that of
+    `scanline.evaluate.gap`: two *independent* bootstraps, each drawing the patients of its own test set. It
+    covers which patients happened to be in the two test sets. It does not cover how the splits were drawn (one
+    draw each), the randomness of training (one seed each), or that the thresholds were chosen on two val sets.
+    Nor does it know that patients stand in both test sets, which come from one collection: where the two models
+    find the same patients hard, it is rather too wide than too narrow. And the difference is not leakage alone:
+    the models saw different training images, and their test sets differ in size and prevalence.
 
     Args:
         metrics: metrics.json of each run of `options.runs`, in that order.
@@ -81,20 +81,14 @@ def compare_splits(
         and naive.run.protocol == "naive_image"
         and _question(grouped.run) == _question(naive.run)
     ]
-    replicates = {
-        _run_key(result.run): _test_replicates(result, options.evaluate)
+    tests = {
+        _run_key(result.run): _resample_test(result, options.evaluate)
         for result in {id(result): result for pair in pairs for result in pair}.values()
     }
     return {
         "rows": [_row(result) for result in results],
         "differences": [
-            _difference(
-                grouped,
-                naive,
-                replicates[_run_key(grouped.run)],
-                replicates[_run_key(naive.run)],
-                options.evaluate,
-            )
+            _difference(grouped.run, naive.run, tests[_run_key(grouped.run)], tests[_run_key(naive.run)], options)
             for grouped, naive in pairs
         ],
     }
@@ -121,50 +115,37 @@ def _row(result: RunResult) -> dict[str, Any]:
     }
 
 
-def _test_replicates(result: RunResult, options: EvaluateOptions) -> tuple[dict[str, Floats], int]:
-    """The compared metrics in each resample of the test patients, and how many clusters were drawn."""
+def _resample_test(result: RunResult, options: EvaluateOptions) -> ResampledSet:
+    """The metrics of a run's test subset, and in resamples of its patients."""
     test = result.per_image[result.per_image["subset"] == "test"].sort_values("image_id")
+    truth = test["truth"].to_numpy(dtype=bool)
+    clusters = as_clusters(test["patient"], len(test))
     measure = BinaryMetrics(
-        test["truth"].to_numpy(dtype=bool),
-        test["predicted"].to_numpy(dtype=bool),
-        test["probability"].to_numpy(dtype=np.float64),
+        truth, test["predicted"].to_numpy(dtype=bool), test["probability"].to_numpy(dtype=np.float64), clusters
     )
-    clusters = number_clusters(cluster_names(test["patient"], test["image_id"]))
     run = result.run
-    generator = seeded_generator(options.seed, "compare_splits", run.split, run.task, run.model, str(run.seed))
-    return resample(measure, clusters, options.bootstrap_resamples, generator), int(clusters.max()) + 1
+    stream = ("compare_splits", run.split, run.task, run.model, str(run.seed))
+    strata = strata_of_clusters(truth, clusters) if options.stratified else None
+    return resample_set(run.split, measure, measure.clusters, options, *stream, strata=strata)
 
 
 def _difference(
-    grouped: RunResult,
-    naive: RunResult,
-    of_grouped: tuple[dict[str, Floats], int],
-    of_naive: tuple[dict[str, Floats], int],
-    options: EvaluateOptions,
+    grouped: ComparedRun,
+    naive: ComparedRun,
+    of_grouped: ResampledSet,
+    of_naive: ResampledSet,
+    options: CompareSplitsOptions,
 ) -> dict[str, Any]:
     """naive_image - grouped for each compared metric, with the interval that `compare_splits` describes."""
-    run = grouped.run
-    differences: dict[str, dict[str, Any]] = {}
-    for name in COMPARED:
-        values = [result.metrics["subsets"]["test"]["metrics"][name] for result in (grouped, naive)]
-        undefined = [value["reason"] for value in values if value["value"] is None]
-        if undefined:
-            differences[name] = {"value": None, "low": None, "high": None, "reason": "; ".join(undefined)}
-            continue
-        interval = percentile_interval(
-            of_naive[0][name] - of_grouped[0][name], options.confidence_level, min(of_naive[1], of_grouped[1])
-        )
-        differences[name] = {
-            "value": values[1]["value"] - values[0]["value"],
-            "low": interval.low,
-            "high": interval.high,
-            "reason": interval.reason,
-        }
+    differences = difference_of_sets(of_naive, of_grouped, options.evaluate)
     return {
-        "task": run.task,
-        "model": run.model,
-        "seed": run.seed,
-        "from": run.split,
-        "to": naive.run.split,
-        "metrics": differences,
+        "task": grouped.task,
+        "model": grouped.model,
+        "seed": grouped.seed,
+        "from": grouped.split,
+        "to": naive.split,
+        "metrics": {
+            name: {key: differences[name].as_json()[key] for key in ("value", "low", "high", "reason")}
+            for name in COMPARED
+        },
     }

@@ -96,16 +96,3 @@ def join_patients(scores: pd.DataFrame, images: pd.DataFrame, where: str | Path)
 def clustered_by(patients: pd.Series) -> str:
     """What the intervals are clustered by: image_id where no patient is known, else patient_id."""
     return "image_id" if patients.isna().all() else "patient_id"
-
-
-def cluster_names(patients: pd.Series, image_ids: pd.Series) -> list[str]:
-    """The patient of each image; an image of no known patient is a cluster of its own.
-
-    Args:
-        patients: Patient ids or pseudonyms, null where unknown, shape (images,).
-        image_ids: Shape (images,).
-    """
-    return [
-        f"image {image}" if pd.isna(patient) else f"patient {patient}"
-        for patient, image in zip(patients, image_ids, strict=True)
-    ]

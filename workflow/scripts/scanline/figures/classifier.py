@@ -1,4 +1,4 @@
-"""How well a classifier separates: ROC, precision and recall, confusion matrix."""
+"""How well a classifier separates, and whether its probabilities can be believed."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -166,3 +166,57 @@ def _draw_confusion(axes: Axes, subset: str, counts: Mapping[str, int], *, first
         spine.set_visible(False)
     axes.axhline(0.5, color="white", linewidth=3)
     axes.axvline(0.5, color="white", linewidth=3)
+
+
+def plot_calibration(metrics: Mapping[str, Any], options: ClassifierFigureOptions, path: Path) -> None:
+    """Reliability curve of val and test: observed frequency against mean probability by bin, images below.
+
+    Args:
+        metrics: metrics.json of the run.
+        options: Looks, title and phantom mark.
+        path: PNG file to write.
+    """
+    subsets = [name for name in SHOWN_SUBSETS if name in metrics["subsets"]]
+    with drawn_figure(
+        path, height_in=6.4, dpi=options.resolution_dpi, phantom=options.phantom, title=options.title
+    ) as figure:
+        curve, counts = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1])
+        curve.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", label="perfect")
+        for index, subset in enumerate(subsets):
+            calibration = metrics["subsets"][subset]["calibration"]
+            _draw_reliability(curve, subset, calibration)
+            bins = calibration["reliability"]
+            width = (bins[0]["upper"] - bins[0]["lower"]) / (len(subsets) + 0.4)
+            left = [row["lower"] + (index + 0.2) * width for row in bins]
+            heights = [row["images"] for row in bins]
+            counts.bar(left, heights, width=width, align="edge", color=SUBSET_COLOURS[subset])
+        curve.set(xlim=(-0.015, 1.015), ylim=(-0.015, 1.015), ylabel="Observed share of positives")
+        curve.set_title("Calibration")
+        curve.grid()
+        legend = curve.legend(
+            loc="lower right",
+            title="Expected calibration error [interval]",
+            frameon=True,
+            framealpha=0.92,
+            edgecolor=FAINT,
+            borderpad=0.7,
+            alignment="left",
+        )
+        legend.get_title().set_fontweight("bold")
+        legend.get_title().set_fontsize(9)
+        counts.set(xlabel="Mean probability of the bin", ylabel="Images (log)", yscale="symlog")
+        counts.set_yticks([0, 1, 10, 100, 1000, 10000], ["0", "1", "10", "100", "1,000", "10,000"])
+        most = max(row["images"] for name in subsets for row in metrics["subsets"][name]["calibration"]["reliability"])
+        counts.set_ylim(0, 1.3 * max(most, 1))
+
+
+def _draw_reliability(axes: Axes, subset: str, calibration: Mapping[str, Any]) -> None:
+    rows = [row for row in calibration["reliability"] if row["images"]]
+    colour = SUBSET_COLOURS[subset]
+    x, y = [row["probability"] for row in rows], [row["observed"] for row in rows]
+    low = [row["observed"] if row["observed_low"] is None else row["observed_low"] for row in rows]
+    high = [row["observed"] if row["observed_high"] is None else row["observed_high"] for row in rows]
+    axes.vlines(x, low, high, color=colour, linewidth=1.2, alpha=0.7)
+    label = f"{subset}: {_short(calibration['metrics']['ece'])}"
+    axes.plot(x, y, color=colour, linewidth=0.9, alpha=0.6)
+    axes.plot(x, y, color=colour, marker="o", markersize=5.5, linestyle="none", label=label)

@@ -22,7 +22,7 @@ def predict_image(image_path: Path, model_path: Path, operating_point: Path | No
     Args:
         image_path: An image that any study's adapter would accept.
         model_path: A trained model.pt.
-        operating_point: The threshold that was frozen on val; None takes 0.5.
+        operating_point: The temperature and threshold that were frozen on val; None takes 1 and 0.5.
         picture: PNG to write, twice as wide as high: the image, and the image with the map over it. An existing
             file is not overwritten.
 
@@ -44,8 +44,9 @@ def predict_image(image_path: Path, model_path: Path, operating_point: Path | No
     pixels = load_pixels(image_path, spec.image_size_px)
     inputs = normalise(torch.from_numpy(pixels.copy())[None, None], spec.mean, spec.std)
     logits, cams = scores_with_cam(model, last_feature_map(model, inputs), inputs)
-    probability = float(torch.sigmoid(logits[0, 0].double()))
-    threshold = 0.5 if operating_point is None else float(read_json(operating_point)["threshold"])
+    frozen = {} if operating_point is None else read_json(operating_point)
+    threshold, temperature = float(frozen.get("threshold", 0.5)), float(frozen.get("temperature") or 1)
+    probability = float(torch.sigmoid(logits[0, 0].double() / temperature))
     if cams is not None:
         with written_aside(picture) as aside:
             Image.fromarray(overlay(pixels, cams[0].numpy())).save(aside)

@@ -23,6 +23,7 @@ from scanline.report.page import Picture, embed_png
 from scanline.report.words import (
     KEYS,
     explain_interval,
+    explain_localization,
     explain_threshold,
     judge_split,
     name_interval,
@@ -33,7 +34,7 @@ from scanline.report.words import (
 KINDS = ("files", "images", "annotations", "masks", "other", "refused")
 SUBSETS = ("train", "val", "test", "external")
 STUDY_FIGURES = ("flow", "class_balance", "subset_balance", "leakage")
-RUN_FIGURES = ("loss", "roc", "precision_recall", "confusion", "examples")
+RUN_FIGURES = ("loss", "roc", "precision_recall", "confusion", "calibration", "examples")
 METRICS = {
     "accuracy": "Accuracy",
     "balanced_accuracy": "Balanced accuracy",
@@ -46,7 +47,17 @@ METRICS = {
     "auroc": "AUROC",
     "auprc": "AUPRC",
     "brier": "Brier score (lower is better)",
+    "log_loss": "Log loss (lower is better)",
+    "ece": "Expected calibration error (lower is better)",
+    "ppv_at_prevalence": "Positive predictive value at the stated prevalence",
+    "npv_at_prevalence": "Negative predictive value at the stated prevalence",
 }
+CALIBRATION = {
+    "calibration_slope": "Calibration slope (1 is best)",
+    "calibration_in_the_large": "Calibration in the large (0 is best)",
+}
+SUBGROUP_METRICS = ("recall", "specificity", "auroc")
+SUBGROUPS = {"age_years": "age", "lesion_size": "size of the lesion"}
 NOT_RECORDED = "not recorded"
 
 
@@ -298,12 +309,55 @@ def describe_model(
         "test_images": test["images"],
         "subsets": subsets,
         "metrics": [
-            {"name": METRICS[key], "cells": [metrics["subsets"][s]["metrics"].get(key) for s in subsets]}
-            for key in names
+            *(
+                {"name": METRICS[key], "cells": [metrics["subsets"][s]["metrics"].get(key) for s in subsets]}
+                for key in names
+            ),
+            *(
+                {"name": name, "cells": [metrics["subsets"][s]["calibration"]["metrics"][key] for s in subsets]}
+                for key, name in CALIBRATION.items()
+            ),
         ],
+        "subgroups": [
+            {"subset": subset, "by": SUBGROUPS.get(column, spell(column)), "rows": describe_subgroups(groups)}
+            for subset, columns in metrics["subgroups"].items()
+            for column, groups in columns.items()
+        ],
+        "subgroup_heads": [METRICS[key] for key in SUBGROUP_METRICS],
+        "gap": describe_gap(metrics),
+        "localization": explain_localization(metrics["localization"].get("test")),
         "pictures": _run_pictures(name, metrics, facts, figures),
         "facts": describe_training(facts),
     }
+
+
+def describe_subgroups(groups: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of a table of subgroups."""
+    return [
+        {
+            "name": name,
+            "images": group["images"],
+            "patients": group["patients"],
+            "positives": group["positives"],
+            "cells": [group["metrics"][key] for key in SUBGROUP_METRICS],
+            "warning": group["warning"] or "",
+        }
+        for name, group in groups.items()
+    ]
+
+
+def describe_gap(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of the table of test against external; none without an external subset."""
+    if metrics["gap"] is None:
+        return []
+    return [
+        {
+            "name": METRICS[key],
+            "cells": [metrics["subsets"][subset]["metrics"][key] for subset in ("test", "external")],
+            "difference": Cell(*format_difference(gap)),
+        }
+        for key, gap in metrics["gap"].items()
+    ]
 
 
 def describe_training(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -384,6 +438,8 @@ def _run_pictures(
         f" {format_count(counts['tp'])} true positives,"
         f" {format_count(counts['fp'])} false positives, {format_count(counts['fn'])} false negatives,"
         f" {format_count(counts['tn'])} true negatives.",
+        "calibration": "Observed share of positives against mean probability on val and test; expected calibration"
+        f" error on test {format_metric(test['calibration']['metrics']['ece'])}.",
         "examples": "Slices of test beside their Grad-CAM maps: true positives, false positives, false"
         " negatives, true negatives, with probabilities.",
     }

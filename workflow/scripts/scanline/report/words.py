@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scanline.figures.numbers import format_count, format_share, format_value, spell
+from scanline.figures.numbers import format_count, format_metric, format_share, format_value, spell
 
 CLUSTERS = {
     "patient_id": ("patients", "Whole patients are drawn with replacement, each with all its images"),
@@ -13,6 +13,8 @@ CLUSTERS = {
 RULES = {
     "f1": "It is the one with the highest F1",
     "youden": "It is the one with the highest sensitivity + specificity (Youden index)",
+    "sensitivity": "It is the one that reaches a sensitivity of {target} at the highest specificity",
+    "specificity": "It is the one that reaches a specificity of {target} at the highest sensitivity",
     "fixed": "It is fixed",
 }
 KEYS = {
@@ -51,10 +53,33 @@ def _level(interval: Mapping[str, Any]) -> str:
 def explain_threshold(metrics: Mapping[str, Any], names: Sequence[str]) -> str:
     """How the thresholds of some models were chosen."""
     rule = RULES.get(metrics["threshold_rule"], f"It is chosen by the rule {metrics['threshold_rule']}")
+    rule = rule.format(target=format_value(metrics["threshold_target"]))
     where = "" if metrics["threshold_rule"] == "fixed" else f" on {metrics['threshold_from']}"
+    scaled = (
+        " Before that, logits are divided by a temperature of least log loss on val: it changes how extreme"
+        " probabilities are, and not their order."
+        if metrics["temperature"] is not None
+        else ""
+    )
     return (
         "An image is called positive when its probability reaches the model's threshold."
-        f" {rule}{where}; then it is frozen and applied to test. Thresholds: {'; '.join(names)}."
+        f" {rule}{where}; then it is frozen and applied to test. Thresholds: {'; '.join(names)}.{scaled}"
+    )
+
+
+def explain_localization(localization: Mapping[str, Any] | None) -> str:
+    """How the class activation maps of test compare with the boxes; empty without any."""
+    if localization is None:
+        return ""
+    metrics = localization["metrics"]
+    left_out = sum(localization["undefined"].values())
+    ending = f" {format_count(left_out)} more have a map that is zero everywhere." if left_out else ""
+    return (
+        f"In {format_count(localization['measured'])} positive test images with a box, the maximum of the map lies in"
+        f" the box, or within half a cell of the map, in {format_metric(metrics['pointing_game'])} of them (pointing"
+        f" game; a random cell would in {format_value(metrics['pointing_chance']['value'])}), and"
+        f" {format_metric(metrics['mass_inside'])} of the map's mass lies inside (an even map:"
+        f" {format_value(metrics['lesion_share']['value'])}).{ending}"
     )
 
 
