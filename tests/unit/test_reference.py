@@ -1,5 +1,7 @@
 """The reference of scanline.evaluate: fresh, complete, readable."""
 
+import doctest
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +58,12 @@ def test_signatures_are_spelled_as_in_the_source(page):
     assert reference.signature("Estimate", Estimate).startswith("Estimate(\n    value: float | None,\n")
     assert reference.signature("Confusion.of_negatives", Confusion.of_negatives).startswith("Confusion.of_negatives()")
     assert "numpy.ndarray" not in page
+
+
+@pytest.mark.parametrize("name", ["scanline.evaluate", *(f"scanline.evaluate.{name}" for name in reference.MODULES)])
+def test_every_example_gives_what_it_shows(name):
+    result = doctest.testmod(importlib.import_module(name), optionflags=doctest.REPORT_NDIFF)
+    assert result.failed == 0
 
 
 @pytest.mark.parametrize("module", reference.MODULES)
