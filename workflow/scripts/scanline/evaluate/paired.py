@@ -170,10 +170,13 @@ class Difference:
         first: Statistic of the first model.
         second: Statistic of the second model, on the same clusters and with the same names.
         clusters: Number of clusters.
+        names: Of the two, for reasons.
     """
 
-    def __init__(self, first: Statistic, second: Statistic, clusters: int) -> None:
-        self._first, self._second, self._clusters = first, second, clusters
+    def __init__(
+        self, first: Statistic, second: Statistic, clusters: int, names: tuple[str, str] = ("first", "second")
+    ) -> None:
+        self._first, self._second, self._clusters, self._names = first, second, clusters, names
 
     def __call__(self, weights: Floats) -> dict[str, Floats]:
         """Differences of the values that both have, each of shape (resamples,)."""
@@ -182,7 +185,8 @@ class Difference:
 
     def reason_undefined(self, name: str) -> str:
         """Which of the two is undefined, and why."""
-        return reason_of_two(name, {"first": (self._first, self._clusters), "second": (self._second, self._clusters)})
+        sides = zip(self._names, (self._first, self._second), strict=True)
+        return reason_of_two(name, {side: (statistic, self._clusters) for side, statistic in sides})
 
 
 def reason_of_two(name: str, sides: dict[str, tuple[Statistic, int]]) -> str:

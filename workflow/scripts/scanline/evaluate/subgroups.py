@@ -18,6 +18,7 @@ from scanline.evaluate.bootstrap import Estimate, Statistic, estimate
 from scanline.evaluate.classes import count_patients
 from scanline.evaluate.inputs import Bools, Codes, Floats, as_clusters, as_partial_truth, check_lengths, refuse
 from scanline.evaluate.options import EvaluateOptions
+from scanline.evaluate.paired import Difference
 
 UNKNOWN = "unknown"
 NO_LESION = "no lesion"
@@ -114,36 +115,24 @@ def _bands(values: Floats, edges: list[float], unit: str) -> pd.Categorical:
     return pd.Categorical.from_codes(codes, pd.Index(bands, dtype="str"), ordered=True)
 
 
-class Difference:
-    """A statistic of one set of images minus the same of another, as a function of the weights of both's clusters.
+class AmongOthers:
+    """A statistic of some clusters, as a function of the weights of all.
 
     Args:
-        first: Built on clusters numbered from 0.
-        second: Same.
-        first_clusters: Place of each of the first's clusters among all, shape (clusters of the first,).
-        second_clusters: Same for the second.
+        statistic: Built on clusters numbered from 0.
+        places: Place of each of them among all, shape (clusters of the statistic,).
     """
 
-    def __init__(self, first: Statistic, second: Statistic, first_clusters: Codes, second_clusters: Codes) -> None:
-        self._first, self._second = first, second
-        self._first_clusters, self._second_clusters = first_clusters, second_clusters
+    def __init__(self, statistic: Statistic, places: Codes) -> None:
+        self._statistic, self._places = statistic, places
 
-    def __call__(self, weights: Floats) -> dict[str, Floats]:
-        """Differences under each row of weights, shape (resamples, clusters of both), by name."""
-        first = self._first(weights[:, self._first_clusters])
-        second = self._second(weights[:, self._second_clusters])
-        return {name: first[name] - second[name] for name in first}
+    def __call__(self, weights: Floats) -> Mapping[str, Floats]:
+        """Its values under each row of weights, shape (resamples, all clusters)."""
+        return self._statistic(weights[:, self._places])
 
     def reason_undefined(self, name: str) -> str:
-        """Why either value is undefined."""
-        reasons = []
-        for where, statistic, clusters in (
-            ("in the subgroup", self._first, self._first_clusters),
-            ("in the rest", self._second, self._second_clusters),
-        ):
-            if np.isnan(statistic(np.ones((1, len(clusters))))[name][0]):
-                reasons.append(f"{where}: {statistic.reason_undefined(name)}")
-        return "; ".join(reasons)
+        """Why a value is undefined."""
+        return self._statistic.reason_undefined(name)
 
 
 def evaluate_subgroups(
@@ -284,9 +273,9 @@ def _compare(
     if options.stratified:
         strata[first[subgroup.with_positive]] |= 1
         strata[second[rest.with_positive]] |= 1
-    differences = estimate(
-        Difference(statistic, of_rest, first, second), len(everyone), options, *stream, "difference", strata=strata
-    )
+    sides = AmongOthers(statistic, first), AmongOthers(of_rest, second)
+    difference = Difference(*sides, len(everyone), names=("in the subgroup", "in the rest"))
+    differences = estimate(difference, len(everyone), options, *stream, "difference", strata=strata)
     if min(len(first), len(second)) > 1:
         return differences
     return {
