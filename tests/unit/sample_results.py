@@ -338,17 +338,20 @@ def make_metrics(per_image: pd.DataFrame) -> dict[str, Any]:
         "temperature": None,
         "gap": None,
         "subgroups": {
-            "test": {
-                "sex": {
-                    "female": {**group, "metrics": values},
-                    "male": {
-                        **group,
-                        "patients": 4,
-                        "warning": "few patients: 4 in all (fewer than 30)",
-                        "metrics": values,
-                    },
+            "test": [
+                {
+                    "by": "sex",
+                    "groups": [
+                        {
+                            **group,
+                            "name": "male",
+                            "warning": "few patients: 4 in all (fewer than 30)",
+                            "metrics": values,
+                        },
+                        {**group, "name": "female", "metrics": values},
+                    ],
                 }
-            }
+            ]
         },
         "localization": {
             "val": None,

@@ -220,6 +220,11 @@ def test_the_answer_is_json_and_counts_what_it_saw():
     assert list(result["metrics"]) == list(METRICS)
 
 
+def test_a_probability_at_the_threshold_is_called_positive():
+    result = evaluate_binary([1, 1, 0], [0.4, 0.39, 0.4], threshold=0.4, options=QUICK)
+    assert result["confusion"] == {"tp": 1, "fp": 1, "fn": 1, "tn": 0}
+
+
 def test_stratified_resamples_always_hold_positives():
     truth, probability = np.array([1] + [0] * 19), np.linspace(0.9, 0.1, 20)
     plain, stratified = (

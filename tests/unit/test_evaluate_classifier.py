@@ -259,7 +259,10 @@ def test_subgroups_are_measured_where_the_tables_tell_them_apart():
     result = evaluate(scores, images, OPTIONS, boxes=boxes)
     json.dumps(result.metrics, allow_nan=False)
     assert list(result.metrics["subgroups"]) == ["test"]
-    found = result.metrics["subgroups"]["test"]
+    found = {
+        column["by"]: {group["name"]: group for group in column["groups"]}
+        for column in result.metrics["subgroups"]["test"]
+    }
     assert list(found) == ["sex", "age_years", "lesion_size"]
     test = scores[scores["subset"] == "test"]
     women = test[images.loc[test.index, "sex"] == "female"]
@@ -270,11 +273,13 @@ def test_subgroups_are_measured_where_the_tables_tell_them_apart():
     assert "few patients" in female["warning"]
     assert list(found["age_years"]) == ["40 to under 65 years", "65 to under 80 years", "80 years and over"]
     sizes = found["lesion_size"]
+    assert [name.split()[0] for name in sizes][:2] == ["no", "under"]
     assert len(sizes) == 4
+    assert "without" not in sizes["no lesion"]["warning"]
     assert sizes["no lesion"]["metrics"]["recall"]["reason"] == "no image is positive"
     assert sum(row["positives"] for row in sizes.values()) == test["truth"].sum()
     none = evaluate(scores, images, with_scoring(subgroups=()), boxes=boxes)
-    assert none.metrics["subgroups"]["test"] == {}
+    assert none.metrics["subgroups"]["test"] == []
 
 
 def test_maps_of_positive_images_are_scored_against_their_boxes():

@@ -182,7 +182,8 @@ def test_small_subgroups_are_warned_of():
     scanner = np.where(patient < 12, "small", np.where(patient < 60, "fair", "no positive"))
     result = evaluate_subgroups(scanner, binary_of(truth, probability), patients=patient, positive=truth, options=FEW)
     assert result["small"]["warning"].startswith("few patients: 12 in all (fewer than 30)")
-    assert result["no positive"]["warning"] == "few patients: 0 with a positive image (fewer than 10)"
+    assert result["no positive"]["warning"] is None  # what needs positives is undefined, and says so
+    assert result["no positive"]["metrics"]["recall"]["reason"] == "no image is positive"
     assert result["no positive"]["clusters_with_positive"] == 0
     assert result["no positive"]["clusters_without_positive"] == 40
     assert result["fair"]["warning"] is None

@@ -275,6 +275,7 @@ def test_subgroups_stand_with_their_warnings(options, files):
     text = page(options, files)[1].text
     assert "Subgroups of test by sex." in text
     assert "few patients: 4 in all (fewer than 30)" in text
+    assert text.index("malefew patients: 4") < text.index("female")
 
 
 def test_maps_are_compared_with_boxes_and_with_chance(options, files):

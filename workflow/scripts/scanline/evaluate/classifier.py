@@ -19,6 +19,7 @@ from scanline.evaluate.localization import evaluate_localization
 from scanline.evaluate.metadata import subgroups_of
 from scanline.evaluate.operating_point import OperatingPoint, check_fitted_on, fit_operating_point
 from scanline.evaluate.options import EvaluateClassifierOptions, EvaluateOptions
+from scanline.evaluate.recalibration import METRICS as RECALIBRATION
 from scanline.evaluate.reliability import evaluate_calibration
 from scanline.evaluate.scores import SUBSETS, check_scores, clustered_by, join_patients
 from scanline.evaluate.subgroups import evaluate_subgroups
@@ -134,9 +135,11 @@ def measure_subset(table: pd.DataFrame, threshold: float, options: EvaluateOptio
         subset: Its name; each subset is resampled independently.
 
     Returns:
-        The subset's part of metrics.json: that of `evaluate_binary`, "clustered_by" and "calibration".
+        The subset's part of metrics.json: that of `evaluate_binary`, "clustered_by", and "calibration" with the
+        reliability curve and the recalibration.
     """
     truth, probability, patients = _truth(table), _probability(table), table["patient_id"]
+    calibration = evaluate_calibration(truth, probability, patients=patients, options=options)
     return {
         **evaluate_binary(
             truth,
@@ -148,7 +151,8 @@ def measure_subset(table: pd.DataFrame, threshold: float, options: EvaluateOptio
             stream=("evaluate_classifier", subset),
         ),
         "clustered_by": clustered_by(patients),
-        "calibration": evaluate_calibration(truth, probability, patients=patients, options=options),
+        "calibration": {key: calibration[key] for key in ("bins", "binning", "reliability")}
+        | {"metrics": {name: calibration["metrics"][name] for name in RECALIBRATION}},
     }
 
 
@@ -180,7 +184,7 @@ def measure_subgroups(
     threshold: float,
     options: EvaluateOptions,
     subset: str,
-) -> dict[str, Any]:
+) -> list[dict[str, Any]]:
     """SHOWN_METRICS by subgroup, for each column of the options that tells at least two apart.
 
     Args:
@@ -192,7 +196,8 @@ def measure_subgroups(
         subset: Its name.
 
     Returns:
-        Column to what `evaluate_subgroups` returns.
+        For each column, in the options' order, {"by": column, "groups": the values of `evaluate_subgroups` in their
+        order, each with its "name"}.
     """
     truth, probability = _truth(table), _probability(table)
 
@@ -203,8 +208,9 @@ def measure_subgroups(
     columns = subgroups_of(
         table["image_id"].tolist(), images, boxes, options.subgroups, options.age_edges_years, truth.tolist()
     )
-    return {
-        column: evaluate_subgroups(
+    found = []
+    for column, groups in columns.items():
+        rows = evaluate_subgroups(
             groups,
             measure,
             patients=table["patient_id"],
@@ -212,8 +218,8 @@ def measure_subgroups(
             options=options,
             stream=("evaluate_classifier", subset, column),
         )
-        for column, groups in columns.items()
-    }
+        found.append({"by": column, "groups": [{"name": name, **row} for name, row in rows.items()]})
+    return found
 
 
 def measure_external_gap(

@@ -295,10 +295,13 @@ def _count_kinds(subgroup: _Images, kinds: Floats | None) -> dict[str, int | Non
 
 
 def _warn(clusters: int, counts: Mapping[str, int | None], at_least: int, of_either_kind: int) -> str | None:
-    """Where patients are few, None where they are not; an image of no known patient counts as a patient."""
+    """Where patients are few, None where they are not; an image of no known patient counts as a patient.
+
+    Without any patient of a kind, what needs that kind is undefined and says so itself.
+    """
     parts = [f"{clusters} in all (fewer than {at_least})"] if clusters < at_least else []
     for kind in ("with", "without"):
         count = counts[f"clusters_{kind}_positive"]
-        if count is not None and count < of_either_kind:
+        if count is not None and 0 < count < of_either_kind:
             parts.append(f"{count} {kind} a positive image (fewer than {of_either_kind})")
     return f"few patients: {', '.join(parts)}" if parts else None

@@ -1,6 +1,6 @@
 """How well a classifier separates, and whether its probabilities can be believed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -183,23 +183,19 @@ def plot_calibration(metrics: Mapping[str, Any], options: ClassifierFigureOption
         curve, counts = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1])
         curve.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", label="perfect")
         for index, subset in enumerate(subsets):
-            calibration = metrics["subsets"][subset]["calibration"]
-            _draw_reliability(curve, subset, calibration)
-            bins = calibration["reliability"]
+            result = metrics["subsets"][subset]
+            bins = result["calibration"]["reliability"]
+            _draw_reliability(curve, subset, bins, f"{subset}: {_short(result['metrics'].get('ece'))}")
             width = (bins[0]["upper"] - bins[0]["lower"]) / (len(subsets) + 0.4)
             left = [row["lower"] + (index + 0.2) * width for row in bins]
             heights = [row["images"] for row in bins]
             counts.bar(left, heights, width=width, align="edge", color=SUBSET_COLOURS[subset])
         curve.set(xlim=(-0.015, 1.015), ylim=(-0.015, 1.015), ylabel="Observed share of positives")
-        curve.set_title("Calibration")
         curve.grid()
         legend = curve.legend(
-            loc="lower right",
-            title="Expected calibration error [interval]",
-            frameon=True,
-            framealpha=0.92,
-            edgecolor=FAINT,
-            borderpad=0.7,
+            loc="lower left",
+            bbox_to_anchor=(-0.01, 1.0),
+            title="Calibration: expected error [interval]",
             alignment="left",
         )
         legend.get_title().set_fontweight("bold")
@@ -210,13 +206,15 @@ def plot_calibration(metrics: Mapping[str, Any], options: ClassifierFigureOption
         counts.set_ylim(0, 1.3 * max(most, 1))
 
 
-def _draw_reliability(axes: Axes, subset: str, calibration: Mapping[str, Any]) -> None:
-    rows = [row for row in calibration["reliability"] if row["images"]]
+def _draw_reliability(axes: Axes, subset: str, bins: Sequence[Mapping[str, Any]], label: str) -> None:
+    """Points with intervals, larger where a bin holds more images; no line, which would leap between small bins."""
+    rows = [row for row in bins if row["images"]]
     colour = SUBSET_COLOURS[subset]
     x, y = [row["probability"] for row in rows], [row["observed"] for row in rows]
     low = [row["observed"] if row["observed_low"] is None else row["observed_low"] for row in rows]
     high = [row["observed"] if row["observed_high"] is None else row["observed_high"] for row in rows]
+    total = sum(row["images"] for row in rows)
+    sizes = [18 + 180 * (row["images"] / total) ** 0.5 for row in rows]
     axes.vlines(x, low, high, color=colour, linewidth=1.2, alpha=0.7)
-    label = f"{subset}: {_short(calibration['metrics']['ece'])}"
-    axes.plot(x, y, color=colour, linewidth=0.9, alpha=0.6)
-    axes.plot(x, y, color=colour, marker="o", markersize=5.5, linestyle="none", label=label)
+    axes.scatter(x, y, s=sizes, color=colour, edgecolor="white", linewidth=0.8, zorder=3)
+    axes.plot([], [], color=colour, marker="o", markersize=6, linestyle="none", label=label)

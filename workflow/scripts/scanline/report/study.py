@@ -319,9 +319,13 @@ def describe_model(
             ),
         ],
         "subgroups": [
-            {"subset": subset, "by": SUBGROUPS.get(column, spell(column)), "rows": describe_subgroups(groups)}
+            {
+                "subset": subset,
+                "by": SUBGROUPS.get(column["by"], spell(column["by"])),
+                "rows": describe_subgroups(column["groups"]),
+            }
             for subset, columns in metrics["subgroups"].items()
-            for column, groups in columns.items()
+            for column in columns
         ],
         "subgroup_heads": [METRICS[key] for key in SUBGROUP_METRICS],
         "gap": describe_gap(metrics),
@@ -331,18 +335,18 @@ def describe_model(
     }
 
 
-def describe_subgroups(groups: Mapping[str, Any]) -> list[dict[str, Any]]:
+def describe_subgroups(groups: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Rows of a table of subgroups."""
     return [
         {
-            "name": name,
+            "name": group["name"],
             "images": group["images"],
             "patients": group["patients"],
             "positives": group["positives"],
             "cells": [group["metrics"][key] for key in SUBGROUP_METRICS],
             "warning": group["warning"] or "",
         }
-        for name, group in groups.items()
+        for group in groups
     ]
 
 
@@ -439,7 +443,7 @@ def _run_pictures(
         f" {format_count(counts['fp'])} false positives, {format_count(counts['fn'])} false negatives,"
         f" {format_count(counts['tn'])} true negatives.",
         "calibration": "Observed share of positives against mean probability on val and test; expected calibration"
-        f" error on test {format_metric(test['calibration']['metrics']['ece'])}.",
+        f" error on test {format_metric(test['metrics'].get('ece'))}.",
         "examples": "Slices of test beside their Grad-CAM maps: true positives, false positives, false"
         " negatives, true negatives, with probabilities.",
     }
