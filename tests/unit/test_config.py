@@ -196,3 +196,44 @@ def test_the_digest_covers_the_environment_that_the_rule_declares():
     assert {name: rules[name] for name in declared} == declared
     assert rules.keys() - declared.keys() == {"acquire_source", "acquire_weights"}
     assert all((REPOSITORY / "workflow/scripts" / f"{name}.py").exists() for name in rules)
+
+
+def refused(project, change):
+    with pytest.raises(InputError) as caught:
+        edit(project, change)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_network_of_another_kind_than_the_task_is_refused(project):
+    def change(study):
+        study["models"]["yolov8n"] = {"architecture": "yolov8n", "weights": "none"}
+        study["runs"][0]["models"] = ["yolov8n"]
+
+    message = refused(project, change)
+    assert "yolov8n (yolov8n) for the task classify, which is of kind binary" in message
+    assert "expected a network that can classify: " in message
+
+
+def test_masks_cannot_be_learnt_of_a_class_that_nobody_outlined(project):
+    def change(study):
+        study["tasks"]["segment"] = {"kind": "segment", "target": "haemorrhage"}
+
+    assert (
+        "tasks.segment.target: found 'haemorrhage'; expected a class that some source's annotators outlined"
+        in refused(project, change)
+    )
+
+
+def test_boxes_cannot_be_learnt_of_a_class_that_nobody_boxed(project):
+    def change(study):
+        study["tasks"]["detect"] = {"kind": "detect", "targets": ["perihaematomal_oedema"]}
+
+    assert "expected a class that some source's annotators boxed" in refused(project, change)
+
+
+def test_a_wrong_key_of_a_task_is_told_by_its_kind(project):
+    def change(study):
+        study["tasks"]["segment"] = {"kind": "segment", "target": "perihaematomal_oedema", "positiv_share": 0.5}
+
+    assert "Did you mean 'positive_share'?" in refused(project, change)

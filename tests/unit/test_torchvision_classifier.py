@@ -6,6 +6,7 @@ import scanline.core.torchvision_compat as compat
 from scanline.core.errors import InputError
 from scanline.predict.grad_cam import last_feature_map, scores_with_cam
 from scanline.train.batches import augment, gather, normalise
+from scanline.train.network_names import CLASSIFICATION_MODELS
 from scanline.train.options import Augmentation
 from scanline.train.torchvision_classifier import (
     IMAGENET_MEAN,
@@ -15,7 +16,6 @@ from scanline.train.torchvision_classifier import (
     load_classifier,
     save_classifier,
 )
-from scanline.train.torchvision_names import CLASSIFICATION_MODELS
 from scanline.train.weights import load_pretrained
 
 

@@ -16,7 +16,8 @@ from scanline.core.files import write_json
 from scanline.prepare.samples import load_samples
 from scanline.train import run as training_run
 from scanline.train.device import choose_device, choose_precision
-from scanline.train.image_level import Trainer, epoch_seed, grey_statistics, learning_rate_factor
+from scanline.train.engine import epoch_seed, learning_rate_factor
+from scanline.train.image_level import Trainer, grey_statistics
 from scanline.train.model_store import store_key, unneeded_keys, working_folder
 from scanline.train.options import Augmentation, ClassifyTask, ModelOptions, TrainingOptions
 from scanline.train.torchvision_classifier import load_classifier
@@ -121,7 +122,7 @@ def test_a_finished_model_is_linked_without_training(training_files, tmp_path, m
 
 def test_early_stopping_keeps_the_best_epoch(training_files, tmp_path, monkeypatch):
     losses = iter([0.5, 0.3, 0.4, 0.6, 0.1])
-    monkeypatch.setattr(Trainer, "mean_loss", lambda self, samples: next(losses))
+    monkeypatch.setattr(Trainer, "validate", lambda self: {"val_loss": next(losses)})
     training = TRAINING.model_copy(update={"epochs": 9, "patience_epochs": 2})
     outputs = train(training_files, tmp_path / "run", training=training)
     record = json.loads(outputs["run.json"].read_text())
@@ -139,7 +140,8 @@ def test_the_kept_weights_are_those_of_the_best_epoch(training_files, tmp_path):
     trainer = Trainer(Job(TASK, MODEL, TRAINING, 1, torch.device("cpu")), samples["train"], samples["val"], tmp_path)
     _, model = load_classifier(outputs["model.pt"], torch.device("cpu"))
     trainer.model = model.to(memory_format=torch.channels_last)
-    assert trainer.mean_loss(samples["val"]) == pytest.approx(history["val_loss"].min(), rel=1e-6)
+    trainer.model.eval()
+    assert trainer.validate()["val_loss"] == pytest.approx(history["val_loss"].min(), rel=1e-6)
 
 
 def test_it_learns_what_is_easy(training_files, tmp_path):

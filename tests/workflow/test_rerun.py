@@ -52,6 +52,7 @@ REACHED_BY = {
     "split/naive.py": {"split_naive_image"},
     "prepare/pixels.py": {"cache_pixels"},
     "train/image_level.py": {"train_classifier"},
+    "train/engine.py": {"train_classifier"},
     "predict/grad_cam.py": {"predict_classifier"},
     "evaluate/bootstrap.py": {"evaluate_classifier"},
     "evaluate/ranking.py": {"evaluate_classifier"},

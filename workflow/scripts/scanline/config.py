@@ -18,7 +18,7 @@ from scanline.evaluate.options import EvaluateOptions
 from scanline.figures.options import FigureOptions
 from scanline.prepare.options import PixelOptions
 from scanline.split.options import SplitOptions
-from scanline.train.options import ClassifyTask, ModelOptions, TrainingOptions
+from scanline.train.options import ClassifyTask, ModelOptions, SegmentTask, Task, TrainingOptions, kind_of_network
 
 NAME = r"^[a-z][a-z0-9_]*$"
 
@@ -60,7 +60,7 @@ class Study(Options):
     sources: dict[str, Source] = Field(min_length=1, description="Sources by name.")
     labels: tuple[str, ...] = Field(min_length=1, description="The study's classes.")
     splits: dict[str, SplitOptions] = Field(min_length=1, description="Splits by name.")
-    tasks: dict[str, ClassifyTask] = Field(min_length=1, description="Tasks by name.")
+    tasks: dict[str, Task] = Field(min_length=1, description="Tasks by name.")
     models: dict[str, ModelOptions] = Field(min_length=1, description="Networks by name.")
     runs: tuple[Run, ...] = Field(min_length=1, description="Which models are trained on which split and task.")
     yardsticks: tuple[Yardstick, ...] = Field(default=(), description="Reported figures of others.")
@@ -147,11 +147,11 @@ def read_yaml(path: Path) -> Any:
 def overlay(base: Any, top: Any) -> Any:
     """Lay `top` over `base`: maps merge key by key, anything else is replaced, and null takes an entry out.
 
-    A map whose `method` or `protocol` differs from the one below replaces it whole, as its keys are others.
+    A map whose `method`, `protocol` or `kind` differs from the one below replaces it whole, as its keys are others.
     """
     if not isinstance(base, dict) or not isinstance(top, dict):
         return top
-    for tag in ("method", "protocol"):
+    for tag in ("method", "protocol", "kind"):
         if tag in top and base.get(tag) != top[tag]:
             return top
     merged = {**base, **{key: overlay(base.get(key), value) for key, value in top.items()}}
@@ -169,6 +169,38 @@ def _named_file(project: Path, folder: str, name: str, key: str) -> Path:
             next_step=f"Write {path.relative_to(project)} or name another.",
         )
     return path
+
+
+LOOKED = {
+    "binary": "looked for",
+    "multilabel": "looked for",
+    "detect": "boxed",
+    "segment": "outlined",
+}
+
+
+def targets_of(task: Task) -> tuple[str, ...]:
+    """The classes that a task is about."""
+    return (task.target,) if isinstance(task, ClassifyTask | SegmentTask) else task.targets
+
+
+def check_fit(study: Study, task: str, model: str, where: str) -> None:
+    """Check that a network can do a task.
+
+    Raises:
+        InputError: If it is made for another kind.
+    """
+    kind = study.tasks[task].kind
+    wanted = "classify" if kind in {"binary", "multilabel"} else kind
+    architecture = study.models[model].architecture
+    if kind_of_network(architecture) != wanted:
+        able = [name for name, other in study.models.items() if kind_of_network(other.architecture) == wanted]
+        raise InputError(
+            where,
+            found=f"{model} ({architecture}) for the task {task}, which is of kind {kind}",
+            expected=f"a network that can {wanted}" + (f": {', '.join(able)}" if able else ""),
+            next_step="Name another model for this task, or define one in models.",
+        )
 
 
 def check_names(study: Study, where: Path) -> None:
@@ -214,26 +246,34 @@ def check_names(study: Study, where: Path) -> None:
             known(f"sources.{name}.curate", label, study.labels)
         if source.curate.mask_class is not None:
             known(f"sources.{name}.curate.mask_class", source.curate.mask_class, study.labels)
-    annotated = {
-        label
-        for source in study.sources.values()
-        for label in (*source.curate.annotated_classes, source.curate.mask_class)
-    }
+    annotated = {label for source in study.sources.values() for label in source.curate.annotated_classes}
+    outlined = {source.curate.mask_class for source in study.sources.values()}
     for name, task in study.tasks.items():
-        known(f"tasks.{name}.target", task.target, study.labels)
-        if task.target not in annotated:
-            raise InputError(
-                f"{where}: tasks.{name}.target",
-                found=repr(task.target),
-                expected="a class that some source's annotators looked for",
-                next_step="Add it to a source's annotated_classes, or choose another target.",
+        key = "targets" if hasattr(task, "targets") else "target"
+        for target in targets_of(task):
+            known(f"tasks.{name}.{key}", target, study.labels)
+            able = (
+                outlined
+                if isinstance(task, SegmentTask)
+                else annotated
+                if task.kind == "detect"
+                else annotated | outlined
             )
+            if target not in able:
+                raise InputError(
+                    f"{where}: tasks.{name}.{key}",
+                    found=repr(target),
+                    expected=f"a class that some source's annotators {LOOKED[task.kind]}",
+                    next_step="Add it to a source's annotated_classes or mask_class, or choose another target.",
+                )
     for index, run in enumerate(study.runs):
         known(f"runs.{index}.split", run.split, study.splits)
         for task_name in run.tasks:
             known(f"runs.{index}.tasks", task_name, study.tasks)
         for model in run.models:
             known(f"runs.{index}.models", model, study.models)
+            for task_name in run.tasks:
+                check_fit(study, task_name, model, f"{where}: runs.{index}.models")
     for index, yardstick in enumerate(study.yardsticks):
         known(f"yardsticks.{index}.split", yardstick.split, study.splits)
         known(f"yardsticks.{index}.task", yardstick.task, study.tasks)

@@ -3,7 +3,7 @@
 import difflib
 import json
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -55,7 +55,7 @@ def explain_validation_error(
     key = ".".join(location) or "(top level)"
     more = f" ({error.error_count() - 1} more after it)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
-        known = _sibling_keys(model, location)
+        known = _sibling_keys(model, first["loc"])
         close = difflib.get_close_matches(location[-1], known, n=1)
         hint = f"Did you mean {close[0]!r}?" if close else "See config/README.md."
         expected = f"one of {', '.join(sorted(known))}" if known else "no such key"
@@ -81,20 +81,26 @@ def _keys_of(location: tuple[int | str, ...], values: Any) -> list[str]:
     return keys
 
 
-def _sibling_keys(model: type[BaseModel], location: list[str]) -> list[str]:
-    """The keys allowed beside the last part of `location`, where the models tell them."""
-    current: type[BaseModel] | None = model
+def _sibling_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """The keys allowed beside the last part of an error's location, where the models tell them."""
+    current = [model]
     for part in location[:-1]:
-        if current is None:
-            return []
-        if part in current.model_fields:
-            current = _model_in(current.model_fields[part].annotation)
-    return list(current.model_fields) if current is not None else []
+        fields = [one.model_fields[str(part)] for one in current if part in one.model_fields]
+        if fields:
+            current = _models_in(fields[0].annotation)
+        elif len(current) > 1:  # of a union, the member that the tag names
+            current = [one for one in current if part in _tags_of(one)] or current
+    return list(current[0].model_fields) if len(current) == 1 else []
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model in an annotation such as `dict[str, Model]` or `Model | None`; none where there are several."""
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The models in an annotation such as `dict[str, Model]` or `Model | None`, each once."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    models = {model for part in get_args(annotation) if (model := _model_in(part)) is not None}
-    return models.pop() if len(models) == 1 else None
+        return [annotation]
+    return list(dict.fromkeys(model for part in get_args(annotation) for model in _models_in(part)))
+
+
+def _tags_of(model: type[BaseModel]) -> set[Any]:
+    """The values that the literal fields of a model may have."""
+    annotations = [field.annotation for field in model.model_fields.values()]
+    return {value for one in annotations if get_origin(one) is Literal for value in get_args(one)}

@@ -1,11 +1,17 @@
 """What is trained, and how."""
 
-from typing import Literal
+import re
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from scanline.core.options import Options
-from scanline.train.torchvision_names import CLASSIFICATION_MODELS
+from scanline.train.network_names import (
+    CLASSIFICATION_MODELS,
+    DETECTION_MODELS,
+    SEGMENTATION_ARCHITECTURES,
+    ULTRALYTICS_NAME,
+)
 
 
 class Augmentation(Options):
@@ -32,10 +38,56 @@ class ClassifyTask(Options):
     )
 
 
+class MultilabelTask(Options):
+    """Several questions a slice at once; a label that is unknown on an image is left out of the loss there."""
+
+    kind: Literal["multilabel"] = Field(description="Multi-label classification of images.")
+    targets: tuple[str, ...] = Field(min_length=2, description="The study classes to predict.")
+    augmentation: Augmentation = Field(default=Augmentation(), description="Of training images only.")
+    class_weights: bool = Field(
+        default=False, description="Weight each label's positives by its negatives / positives of train."
+    )
+
+
+class DetectTask(Options):
+    """Where is it: boxes. Images without boxes are background and stay in."""
+
+    kind: Literal["detect"] = Field(description="Detection by boxes.")
+    targets: tuple[str, ...] = Field(min_length=1, description="The study classes to find.")
+    augmentation: Augmentation = Field(default=Augmentation(), description="Of training images only.")
+
+
+class SegmentTask(Options):
+    """Which pixels: masks. Images whose mask is unknown are in no subset, and counted."""
+
+    kind: Literal["segment"] = Field(description="Segmentation by masks.")
+    target: str = Field(description="The study class whose masks are learnt.")
+    loss: Literal["bce_dice", "focal", "tversky"] = Field(
+        default="bce_dice", description="Cross-entropy + Dice, focal, or Tversky."
+    )
+    positive_share: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Share of images with lesion in each epoch's draw, with replacement; null takes each image once.",
+    )
+    augmentation: Augmentation = Field(default=Augmentation(), description="Of training images only.")
+
+
+Task = Annotated[ClassifyTask | MultilabelTask | DetectTask | SegmentTask, Field(discriminator="kind")]
+
+
 class ModelOptions(Options):
     """A network."""
 
-    architecture: str = Field(description="A torchvision classification model, for example resnet18.")
+    architecture: str = Field(
+        description="A torchvision classification model (resnet18), a torchvision detector"
+        " (fasterrcnn_resnet50_fpn), an ultralytics model (yolov8n), or an architecture of"
+        " segmentation-models-pytorch (unet)."
+    )
+    encoder: str | None = Field(
+        default=None, description="Encoder of a segmentation network, for example resnet34; null for others."
+    )
     weights: str = Field(
         default="imagenet", description="Weights to start from: imagenet, none, or a file of a state dict."
     )
@@ -44,9 +96,28 @@ class ModelOptions(Options):
     @field_validator("architecture")
     @classmethod
     def _known(cls, name: str) -> str:
-        if name not in CLASSIFICATION_MODELS:
-            raise ValueError(f"a torchvision classification model, one of {', '.join(CLASSIFICATION_MODELS)}")
+        if kind_of_network(name) is None:
+            known = ", ".join((*CLASSIFICATION_MODELS, *DETECTION_MODELS, *SEGMENTATION_ARCHITECTURES))
+            raise ValueError(f"an ultralytics detector such as yolov8n, or one of {known}")
         return name
+
+    @model_validator(mode="after")
+    def _encoder_fits(self) -> Self:
+        segments = kind_of_network(self.architecture) == "segment"
+        if segments and self.encoder is None:
+            raise ValueError(f"{self.architecture} needs an encoder, for example encoder: resnet34")
+        if not segments and self.encoder is not None:
+            raise ValueError(f"{self.architecture} has no encoder of its own; leave encoder out")
+        return self
+
+
+def kind_of_network(architecture: str) -> Literal["classify", "detect", "segment"] | None:
+    """What a network does, by its name; None for a name that nobody knows."""
+    if architecture in CLASSIFICATION_MODELS:
+        return "classify"
+    if architecture in DETECTION_MODELS or re.fullmatch(ULTRALYTICS_NAME, architecture):
+        return "detect"
+    return "segment" if architecture in SEGMENTATION_ARCHITECTURES else None
 
 
 class TrainingOptions(Options):

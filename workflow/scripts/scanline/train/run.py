@@ -1,11 +1,15 @@
 """One training job: check its inputs, find or make its model in the store, link the outputs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from scanline.core.errors import InputError
 from scanline.core.files import read_json
 from scanline.core.log import logger
+from scanline.core.options import Options
 from scanline.core.versions import git_commit, package_versions
 from scanline.prepare.samples import load_samples, require_both_classes
 from scanline.train.device import be_deterministic, choose_device, describe_device
@@ -14,11 +18,14 @@ from scanline.train.model_store import finish, is_finished, link_outputs, store_
 from scanline.train.options import ClassifyTask, ModelOptions, TrainingOptions
 from scanline.train.weights import load_pretrained
 
+Fit = Callable[[Path, torch.device], dict[str, Any]]
 
-def train_classifier(
-    task: ClassifyTask,
+
+def train_in_store(
+    task: Options,
     model: ModelOptions,
     training: TrainingOptions,
+    fit: Fit,
     *,
     inputs: Mapping[str, Path],
     receipt: Path,
@@ -28,6 +35,7 @@ def train_classifier(
     seed: int,
     threads: int,
     outputs: Mapping[str, Path],
+    packages: Sequence[str] = ("torch", "torchvision", "numpy", "pandas"),
 ) -> None:
     """Train a network unless the store has it, and link it to the outputs.
 
@@ -35,7 +43,9 @@ def train_classifier(
         task: What to predict.
         model: The network.
         training: How much and how.
-        inputs: Files named pixels, index, labels, split: their bytes belong to the store's key.
+        fit: Trains in the store's folder on the device, writes model.pt and history.csv there, resumes what it finds
+            half done, and returns the facts of the run.
+        inputs: Files by name: their bytes belong to the store's key.
         receipt: The gate's receipt for the split.
         weights: Record or file of the weights to start from, or None.
         store: Folder of the model store.
@@ -43,10 +53,10 @@ def train_classifier(
         seed: Training seed.
         threads: CPU threads.
         outputs: Names in the store (model.pt, history.csv, run.json) to the job's outputs.
+        packages: Whose versions run.json records.
 
     Raises:
-        InputError: For a receipt of a leaking split with another protocol than naive_image, a subset without
-            positives or negatives, `cuda` without a GPU, or weights that do not fit.
+        InputError: For a receipt of a leaking split with another protocol than naive_image, or `cuda` without a GPU.
     """
     check_receipt(receipt)
     device = choose_device(training.device)
@@ -61,11 +71,7 @@ def train_classifier(
         if is_finished(folder):
             logger.info("already trained: linked from %s", folder)
         else:
-            samples = load_samples(**inputs, target=task.target)
-            require_both_classes(samples, ("train", "val"), task.target, inputs["split"])
-            job = Job(task, model, training, seed, device)
-            facts = Trainer(job, samples["train"], samples["val"], folder, load_pretrained(weights)).fit()
-            versions = package_versions("torch", "torchvision", "numpy", "pandas")
+            facts = fit(folder, device)
             finish(
                 folder,
                 {
@@ -73,12 +79,37 @@ def train_classifier(
                     "store_key": key,
                     "code": code,
                     "options": options,
-                    "versions": versions,
+                    "versions": package_versions(*packages),
                     "git_commit": git_commit(),
                 },
             )
-            logger.info("best epoch %d, val loss %.4f", facts["best_epoch"], facts["best_val_loss"])
+            logger.info("kept epoch %d of %d", facts["best_epoch"], facts["epochs"])
         link_outputs(folder, outputs)
+
+
+def train_classifier(
+    task: ClassifyTask,
+    model: ModelOptions,
+    training: TrainingOptions,
+    *,
+    inputs: Mapping[str, Path],
+    weights: Path | None,
+    seed: int,
+    **job: Any,
+) -> None:
+    """Train an image-level network; arguments as for `train_in_store`.
+
+    Raises:
+        InputError: As there, and for a subset without positives or negatives, or weights that do not fit.
+    """
+
+    def fit(folder: Path, device: torch.device) -> dict[str, Any]:
+        samples = load_samples(**inputs, target=task.target)
+        require_both_classes(samples, ("train", "val"), task.target, inputs["split"])
+        started = Job(task, model, training, seed, device)
+        return Trainer(started, samples["train"], samples["val"], folder, load_pretrained(weights)).fit()
+
+    train_in_store(task, model, training, fit, inputs=inputs, weights=weights, seed=seed, **job)
 
 
 def check_receipt(path: Path) -> None:

@@ -1,7 +1,7 @@
-"""Names of torchvision's classification models, so that a study file is checked without importing torch.
+"""Names of the networks that can be trained, so that a study file is checked without importing torch.
 
-inception_v3 and googlenet are left out: they return auxiliary outputs that the engine does not train.
-A test compares this list with `torchvision.models.list_models`.
+Of torchvision's classification models inception_v3 and googlenet are left out: they return auxiliary outputs that the
+engine does not train. Of its detectors those for masks and keypoints are. Tests compare the lists with the libraries'.
 """
 
 CLASSIFICATION_MODELS = (
@@ -83,4 +83,32 @@ CLASSIFICATION_MODELS = (
     "vit_l_32",
     "wide_resnet101_2",
     "wide_resnet50_2",
+)
+
+DETECTION_MODELS = (
+    "fasterrcnn_mobilenet_v3_large_320_fpn",
+    "fasterrcnn_mobilenet_v3_large_fpn",
+    "fasterrcnn_resnet50_fpn",
+    "fasterrcnn_resnet50_fpn_v2",
+    "fcos_resnet50_fpn",
+    "retinanet_resnet50_fpn",
+    "retinanet_resnet50_fpn_v2",
+    "ssd300_vgg16",
+    "ssdlite320_mobilenet_v3_large",
+)
+ULTRALYTICS_NAME = r"yolov5[nsmlx]u|yolov8[nsmlx]|yolo(?:11|12|26)[nsmlx]"
+
+SEGMENTATION_ARCHITECTURES = (
+    "deeplabv3",
+    "deeplabv3plus",
+    "dpt",
+    "fpn",
+    "linknet",
+    "manet",
+    "pan",
+    "pspnet",
+    "segformer",
+    "unet",
+    "unetplusplus",
+    "upernet",
 )

@@ -1,0 +1,247 @@
+"""The loop that all networks of ours are trained by: early stopping, exact resume, a record of the run."""
+
+import math
+import time
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from scanline.core.files import written_aside
+from scanline.core.log import logger, progress
+from scanline.train.device import choose_precision, describe_device
+from scanline.train.model_store import BEST, CHECKPOINT
+from scanline.train.options import TrainingOptions
+
+
+@dataclass
+class Progress:
+    """How far training has come; saved with each checkpoint.
+
+    Attributes:
+        epoch: Epochs done.
+        best_epoch: The epoch with the best criterion; 0 before the first.
+        best: Its criterion, lower is better.
+        history: A row an epoch.
+        train_seconds: Time spent in training steps.
+    """
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best: float = math.inf
+    history: list[dict[str, float]] = field(default_factory=list)
+    train_seconds: float = 0.0
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """A seed for each epoch, so that an epoch draws the same whether or not a run was resumed before it."""
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def learning_rate_factor(step: int, warmup_steps: float, total_steps: int) -> float:
+    """Linear warm-up to 1, then a half cosine to 0 (Loshchilov and Hutter 2017, SGDR, without restarts)."""
+    if step < warmup_steps:
+        return (step + 1) / (warmup_steps + 1)
+    done = (step - warmup_steps) / max(1.0, total_steps - warmup_steps)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+class Engine(ABC):
+    """Trains one network in a folder of the model store, from its last checkpoint where there is one.
+
+    A subclass says how a batch becomes a loss, how val is measured and how the network is saved.
+
+    Args:
+        model: The network, built under `torch.manual_seed(seed)`.
+        training: How much and how.
+        seed: Of the order of images and of augmentation.
+        device: Where to compute.
+        folder: Of the model store.
+        n_train: Number of training images.
+        n_val: Number of val images.
+
+    Attributes:
+        criterion: The column of the history that early stopping goes by.
+        higher_is_better: Whether a higher criterion is better.
+    """
+
+    criterion = "val_loss"
+    higher_is_better = False
+
+    def __init__(
+        self,
+        model: nn.Module,
+        training: TrainingOptions,
+        seed: int,
+        device: torch.device,
+        folder: Path,
+        n_train: int,
+        n_val: int,
+    ) -> None:
+        self.training, self.seed, self.device, self.folder = training, seed, device, folder
+        self.n_train, self.n_val = n_train, n_val
+        self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.precision = choose_precision(training.precision, device)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
+        )
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision is torch.float16)
+        self.progress = Progress()
+
+    @abstractmethod
+    def training_loss(self, positions: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Mean loss of a batch, the network being in training mode.
+
+        Args:
+            positions: Of the batch's images within train, shape (b,), int64.
+            generator: For augmentation; on the CPU.
+        """
+
+    @abstractmethod
+    def validate(self) -> dict[str, float]:
+        """Measure val: columns of the history, the criterion among them."""
+
+    @abstractmethod
+    def save(self, path: Path) -> None:
+        """Write the network as model.pt."""
+
+    @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """What run.json says of this kind of network, plain values."""
+
+    def order(self, generator: torch.Generator) -> torch.Tensor:
+        """Positions of the training images in the order of an epoch; a sampler may repeat or leave out some."""
+        return torch.randperm(self.n_train, generator=generator)
+
+    def autocast(self) -> torch.autocast:
+        """The precision of the forward pass."""
+        return torch.autocast(
+            self.device.type, dtype=self.precision or torch.bfloat16, enabled=self.precision is not None
+        )
+
+    def fit(self) -> dict[str, Any]:
+        """Train until the last epoch or until patience ends; write model.pt and history.csv into the folder.
+
+        Returns:
+            The facts of the run, plain values.
+        """
+        started = time.monotonic()
+        self._resume()
+        while self.progress.epoch < self.training.epochs and not self._is_patience_over():
+            self._run_epoch()
+            self._save_checkpoint()
+        self.model.load_state_dict(torch.load(self.folder / BEST, map_location=self.device, weights_only=True))
+        with written_aside(self.folder / "model.pt") as aside:
+            self.save(aside)
+        with written_aside(self.folder / "history.csv") as aside:
+            history = pd.DataFrame(self.progress.history)
+            history["is_best"] = history["epoch"] == self.progress.best_epoch
+            history.to_csv(aside, index=False)
+        return {**self._facts(time.monotonic() - started), **self.facts()}
+
+    def _is_patience_over(self) -> bool:
+        since_best = self.progress.epoch - self.progress.best_epoch
+        return self.progress.epoch > 0 and since_best >= self.training.patience_epochs
+
+    def _run_epoch(self) -> None:
+        epoch = self.progress.epoch + 1
+        seconds = time.monotonic()
+        train_loss, seen = self._train_epoch(epoch)
+        seconds = time.monotonic() - seconds
+        self.model.eval()
+        with torch.no_grad():
+            measured = self.validate()
+        value = -measured[self.criterion] if self.higher_is_better else measured[self.criterion]
+        is_best = value < self.progress.best
+        if is_best:
+            self.progress.best, self.progress.best_epoch = value, epoch
+            with written_aside(self.folder / BEST) as aside:
+                torch.save(self.model.state_dict(), aside)
+        self.progress.epoch = epoch
+        self.progress.train_seconds += seconds
+        row = {"epoch": epoch, "train_loss": train_loss, **measured}
+        row |= {"learning_rate": self.optimizer.param_groups[0]["lr"], "seconds": round(seconds, 3)}
+        self.progress.history.append(row)
+        logger.info(
+            "epoch %d of %d: train loss %.4f, %s%s, %.0f images/s",
+            epoch,
+            self.training.epochs,
+            train_loss,
+            ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in measured.items()),
+            " (best)" if is_best else "",
+            seen / seconds,
+        )
+
+    def _train_epoch(self, epoch: int) -> tuple[float, int]:
+        """One pass over the training images in a fresh order; the mean loss, and how many images it is over."""
+        torch.manual_seed(epoch_seed(self.seed, epoch))  # dropout and stochastic depth
+        generator = torch.Generator().manual_seed(epoch_seed(self.seed, epoch))
+        batches = self._batches(generator)
+        steps = len(batches)
+        total = torch.zeros((), device=self.device, dtype=torch.float64)
+        count = 0
+        self.model.train()
+        for number, positions in enumerate(progress(batches, unit="batch")):
+            step = (epoch - 1) * steps + number
+            factor = learning_rate_factor(step, self.training.warmup_epochs * steps, self.training.epochs * steps)
+            self.optimizer.param_groups[0]["lr"] = self.training.learning_rate * factor
+            loss = self.training_loss(positions, generator)
+            self.optimizer.zero_grad(set_to_none=True)
+            self.scaler.scale(loss).backward()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            total += loss.detach() * len(positions)
+            count += len(positions)
+        return float(total) / count, count
+
+    def _batches(self, generator: torch.Generator) -> list[torch.Tensor]:
+        """The epoch's order cut into batches; a last batch of one image is left out, as batch norm cannot take it."""
+        batches = list(self.order(generator).split(self.training.batch_size))
+        return batches[:-1] if len(batches) > 1 and len(batches[-1]) == 1 else batches
+
+    def _save_checkpoint(self) -> None:
+        with written_aside(self.folder / CHECKPOINT) as aside:
+            torch.save(
+                {
+                    "model": self.model.state_dict(),
+                    "optimizer": self.optimizer.state_dict(),
+                    "scaler": self.scaler.state_dict(),
+                    "progress": asdict(self.progress),
+                },
+                aside,
+            )
+
+    def _resume(self) -> None:
+        path = self.folder / CHECKPOINT
+        if not path.exists():
+            return
+        saved = torch.load(path, map_location=self.device, weights_only=True)
+        self.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.scaler.load_state_dict(saved["scaler"])
+        self.progress = Progress(**saved["progress"])
+        logger.info("resumed after epoch %d from %s", self.progress.epoch, path)
+
+    def _facts(self, wall_seconds: float) -> dict[str, Any]:
+        done = self.progress
+        seen = done.epoch * self.n_train
+        return {
+            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            "seed": self.seed,
+            "epochs": done.epoch,
+            "best_epoch": done.best_epoch,
+            f"best_{self.criterion}": -done.best if self.higher_is_better else done.best,
+            "stopped_early": done.epoch < self.training.epochs,
+            "n_train": self.n_train,
+            "n_val": self.n_val,
+            "device": describe_device(self.device),
+            "precision": str(self.precision or torch.float32).removeprefix("torch."),
+            "images_per_second": seen / done.train_seconds if done.train_seconds else None,
+            "train_seconds": done.train_seconds,
+            "wall_seconds": wall_seconds,
+        }
