@@ -17,9 +17,9 @@ SIZE = 48
 ORIGINAL = (96, 64)
 SPLITS = ("grouped", "naive_image")
 RUNS = [
-    {"split": "grouped", "task": "classify", "model": "resnet18", "seed": 42},
-    {"split": "grouped", "task": "classify_augmented", "model": "resnet18", "seed": 42},
-    {"split": "naive_image", "task": "classify", "model": "resnet18", "seed": 42},
+    {"split": "grouped", "task": "classify", "kind": "binary", "model": "resnet18", "seed": 42},
+    {"split": "grouped", "task": "classify_augmented", "kind": "binary", "model": "resnet18", "seed": 42},
+    {"split": "naive_image", "task": "classify", "kind": "binary", "model": "resnet18", "seed": 42},
 ]
 REASON = "no positive image"
 FEW_RESAMPLES = EvaluateOptions(bootstrap_resamples=100)

@@ -14,10 +14,10 @@ import write_report
 from scanline.core.errors import InputError
 from scanline.core.files import read_json, write_json
 from scanline.core.tables import REJECTS, read_table
+from scanline.report.kinds import KINDS
 from scanline.report.options import ReportOptions
 from scanline.report.page import embed_png, render
 from scanline.report.study import (
-    RUN_FIGURES,
     STUDY_FIGURES,
     StudyFiles,
     count_rejects,
@@ -25,6 +25,8 @@ from scanline.report.study import (
     describe_study,
     named_figures,
 )
+
+RUN_FIGURES = KINDS["binary"].figures
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -92,6 +94,7 @@ def options():
                 "name": "the author",
                 "split": "naive_image",
                 "task": "classify",
+                "kind": "binary",
                 "metrics": {"accuracy": 0.98765},
             }
         ],
@@ -354,7 +357,7 @@ def test_the_script_writes_the_same_page_twice(options, sample, tmp_path, monkey
         "metrics": [run["metrics"] for run in runs],
         "runs": [run["run"] for run in runs],
         "study-figures": [picture] * 4,
-        **{name.replace("_", "-"): [picture] * len(runs) for name in RUN_FIGURES},
+        "run-figures": [picture] * len(runs) * len(RUN_FIGURES),
         "flow": [study["flow"]],
         "rejects": [study["rejects"]],
         "comparison": [study["comparison"]] if compared else [],

@@ -13,6 +13,7 @@ sys.path.insert(0, str(SCRIPTS))
 from scanline.config import load_config
 from scanline.core.code_digest import code_digest as digest_of_code
 from scanline.core.errors import InputError
+from scanline.report.kinds import KINDS
 
 RUN_FILES = "{split}/{task}/{model}/seed{seed}"
 TRAINING_THREADS = 8  # fewer where the machine, or --cores, has fewer
@@ -37,6 +38,11 @@ def one_of(names):
 def names_of(section):
     """A wildcard constraint: the entries of a section in any study."""
     return one_of(name for study in CONFIG.studies.values() for name in getattr(study, section))
+
+
+def tasks_of(*kinds):
+    """A wildcard constraint: the tasks of these kinds."""
+    return one_of(name for study in CONFIG.studies.values() for name, task in study.tasks.items() if task.kind in kinds)
 
 
 def splits_by(protocol):
@@ -154,7 +160,7 @@ def compare_options(wildcards):
     study = study_of(wildcards)
     return as_json(
         {
-            "runs": [run_entry(study, *run) for run in runs_of(wildcards)],
+            "runs": [run_entry(study, *run) for run in classified_runs(study)],
             "evaluate": study.evaluate,
         }
     )
@@ -168,6 +174,10 @@ def run_entry(study, split, task, model, seed):
         "model": model,
         "seed": seed,
     }
+
+
+def reported_entry(study, split, task, model, seed):
+    return {**run_entry(study, split, task, model, seed), "kind": study.tasks[task].kind}
 
 
 def is_phantom(study):
@@ -218,8 +228,11 @@ def report_options(wildcards):
             ],
             "phantom": is_phantom(study),
             "splits": [{"name": name, "protocol": split.protocol} for name, split in study.splits.items()],
-            "runs": [run_entry(study, *run) for run in runs_of(wildcards)],
-            "yardsticks": () if is_phantom(study) else study.yardsticks,
+            "runs": [reported_entry(study, *run) for run in runs_of(wildcards)],
+            "yardsticks": [
+                {**yardstick.model_dump(), "kind": study.tasks[yardstick.task].kind}
+                for yardstick in ([] if is_phantom(study) else study.yardsticks)
+            ],
             "command": command,
         }
     )
@@ -227,7 +240,7 @@ def report_options(wildcards):
 
 def overview_options(wildcards):
     entries = [
-        {"study": name, "title": study.title, "phantom": is_phantom(study), **run_entry(study, *run)}
+        {"study": name, "title": study.title, "phantom": is_phantom(study), **reported_entry(study, *run)}
         for name, study in CONFIG.studies.items()
         for run in runs_in(study)
     ]
@@ -250,15 +263,20 @@ def runs_in(study):
     )
 
 
+def classified_runs(study):
+    """The runs of binary tasks: those that the price of leakage is told of."""
+    return [run for run in runs_in(study) if study.tasks[run[1]].kind == "binary"]
+
+
 def runs_of(wildcards):
     return runs_in(study_of(wildcards))
 
 
-def run_paths(study_name, pattern):
-    """`pattern`, with the fields of RUN_FILES in it, for each run of a study."""
+def run_paths(study_name, pattern, runs=None):
+    """`pattern`, with the fields of RUN_FILES in it, for each run of a study, or for these."""
     return [
         f"<results>/{study_name}/{pattern.format(split=split, task=task, model=model, seed=seed)}"
-        for split, task, model, seed in runs_in(CONFIG.studies[study_name])
+        for split, task, model, seed in (runs_in(CONFIG.studies[study_name]) if runs is None else runs)
     ]
 
 
@@ -269,6 +287,20 @@ def for_each_run(pattern):
         return run_paths(wildcards.study, pattern)
 
     return paths
+
+
+def for_each_classified_run(pattern):
+    """An input function: `pattern` for each run of a binary task of the job's study."""
+
+    def paths(wildcards):
+        return run_paths(wildcards.study, pattern, classified_runs(study_of(wildcards)))
+
+    return paths
+
+
+def run_figures(wildcards):
+    """The figures of each run of the job's study, as its kind names them."""
+    return figures_of_runs(wildcards.study)
 
 
 def for_each_source(pattern):
@@ -324,7 +356,6 @@ def gpus(wildcards):
 # --- targets --------------------------------------------------------------------------------------------------------
 
 STUDY_FIGURES = ["flow", "class_balance", "subset_balance", "leakage"]
-RUN_FIGURES = ["loss", "roc", "precision_recall", "confusion", "calibration", "examples"]
 
 
 def study_reports():
@@ -339,10 +370,20 @@ def all_splits():
     return [path for name in CONFIG.studies for path in splits_in(name)]
 
 
+def figures_of_runs(study_name):
+    tasks = CONFIG.studies[study_name].tasks
+    return [
+        path
+        for run in runs_in(CONFIG.studies[study_name])
+        for figure in KINDS[tasks[run[1]].kind].figures
+        for path in run_paths(study_name, f"figures/{RUN_FILES}/{figure}.png", [run])
+    ]
+
+
 def figures_in(study_name):
     return [
         *(f"<results>/{study_name}/figures/{figure}.png" for figure in STUDY_FIGURES),
-        *(path for figure in RUN_FIGURES for path in run_paths(study_name, f"figures/{RUN_FILES}/{figure}.png")),
+        *figures_of_runs(study_name),
     ]
 
 

@@ -58,9 +58,9 @@ rule evaluate_classifier:
 
 rule compare_splits:
     input:
-        metrics=for_each_run(f"metrics/{RUN_FILES}/metrics.json"),
-        per_image=for_each_run(f"metrics/{RUN_FILES}/per_image.parquet"),
-        receipts=for_each_run("splits/{split}/receipt.json"),
+        metrics=for_each_classified_run(f"metrics/{RUN_FILES}/metrics.json"),
+        per_image=for_each_classified_run(f"metrics/{RUN_FILES}/per_image.parquet"),
+        receipts=for_each_classified_run("splits/{split}/receipt.json"),
     output:
         comparison="<results>/{study}/metrics/leakage.json",
     log:

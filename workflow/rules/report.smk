@@ -10,12 +10,7 @@ rule write_report:
         metrics=for_each_run(f"metrics/{RUN_FILES}/metrics.json"),
         runs=for_each_run(f"models/{RUN_FILES}/run.json"),
         study_figures=study_figures,
-        loss=for_each_run(f"figures/{RUN_FILES}/loss.png"),
-        roc=for_each_run(f"figures/{RUN_FILES}/roc.png"),
-        precision_recall=for_each_run(f"figures/{RUN_FILES}/precision_recall.png"),
-        confusion=for_each_run(f"figures/{RUN_FILES}/confusion.png"),
-        calibration=for_each_run(f"figures/{RUN_FILES}/calibration.png"),
-        examples=for_each_run(f"figures/{RUN_FILES}/examples.png"),
+        run_figures=run_figures,
     output:
         report=report(
             "<results>/{study}/report.html",
@@ -36,8 +31,7 @@ rule write_report:
         "python workflow/scripts/write_report.py --options {params.options:q} --flow {input.flow:q}"
         " --rejects {input.rejects:q} --comparison {input.comparison:q} --receipts {input.receipts:q}"
         " --metrics {input.metrics:q} --runs {input.runs:q} --study-figures {input.study_figures:q}"
-        " --loss {input.loss:q} --roc {input.roc:q} --precision-recall {input.precision_recall:q}"
-        " --confusion {input.confusion:q} --calibration {input.calibration:q} --examples {input.examples:q}"
+        " --run-figures {input.run_figures:q}"
         " --report {output.report:q} > {log:q} 2>&1"
 
 

@@ -7,12 +7,12 @@ from scanline.core.options import read_options
 from scanline.core.tables import REJECTS, read_table
 from scanline.report.options import ReportOptions
 from scanline.report.page import write_page
-from scanline.report.study import RUN_FIGURES, STUDY_FIGURES, StudyFiles, describe_study, named_figures
+from scanline.report.study import STUDY_FIGURES, StudyFiles, describe_study, figures_of_runs, named_figures
 
 
 def main() -> None:
     """Run the rule."""
-    lists = ("receipts+", "metrics+", "runs+", "study_figures+", *(f"{name}+" for name in RUN_FIGURES))
+    lists = ("receipts+", "metrics+", "runs+", "study_figures+", "run_figures+")
     args = parse_arguments(__doc__, "flow", "rejects", "comparison?", *lists, "options", "report")
     options = read_options(ReportOptions, args.options)
     files = StudyFiles(
@@ -23,10 +23,7 @@ def main() -> None:
         runs=[read_json(path) for path in args.runs],
         comparison=read_json(args.comparison) if args.comparison else None,
         study_figures=named_figures(STUDY_FIGURES, args.study_figures),
-        run_figures=[
-            named_figures(RUN_FIGURES, paths)
-            for paths in zip(*(getattr(args, name) for name in RUN_FIGURES), strict=False)
-        ],
+        run_figures=figures_of_runs([run.kind for run in options.runs], args.run_figures),
     )
     write_page(args.report, "study.html.j2", describe_study(options, files))
     logger.info("wrote the report of %s: %d models", options.study, len(options.runs))

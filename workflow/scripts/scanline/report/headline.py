@@ -1,20 +1,13 @@
-"""The first table of a report: all models on test, the spread over seeds, and what others reported."""
+"""The first tables of a report: all models on test, the spread over seeds, and what others reported."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from scanline.figures.numbers import format_count, format_value
+from scanline.report.kinds import KINDS, headline_of
 from scanline.report.options import ReportedRun, ReportedYardstick
 
-HEADLINE = {
-    "accuracy": "Accuracy",
-    "f1": "F1",
-    "auroc": "AUROC",
-    "auprc": "AUPRC",
-    "recall": "Sensitivity",
-    "specificity": "Specificity",
-}
 NOT_REPORTED = "not reported"
 
 
@@ -34,7 +27,7 @@ class Row:
         kind: `ours` (cells are metrics of metrics.json), `spread` or `theirs` (cells are `Cell`).
         name: First line of the row's head.
         detail: Second line of the row's head.
-        cells: One for each of `HEADLINE`.
+        cells: One for each metric of the kind's headline.
         anchor: Where the model is described, as the target of a link; empty without.
         leak_free: Whether the split's receipt says so; None where that means nothing.
     """
@@ -52,14 +45,23 @@ def anchor_of(run: ReportedRun) -> str:
     return f"{run.split}-{run.task}-{run.model}-{run.seed}"
 
 
-def headline_rows(
+@dataclass(frozen=True)
+class Table:
+    """The models of one kind of task."""
+
+    title: str
+    heads: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def headline_tables(
     runs: Sequence[ReportedRun],
     metrics: Sequence[Mapping[str, Any]],
     yardsticks: Sequence[ReportedYardstick] = (),
     leak_free: Mapping[str, bool] | None = None,
     link: str = "#{anchor}",
-) -> list[Row]:
-    """Rows of the first table: one a model, one for several seeds of a model, one a yardstick.
+) -> list[Table]:
+    """A table for each kind of task: a row a model, one for several seeds of a model, one a yardstick.
 
     Args:
         runs: The models.
@@ -68,24 +70,44 @@ def headline_rows(
         leak_free: Split to what its receipt says; None where no receipt is at hand.
         link: Pattern of the links to the models, with `{study}` and `{anchor}`.
     """
+    tables = []
+    for kind in dict.fromkeys(run.kind for run in runs):
+        of_kind = [(run, values) for run, values in zip(runs, metrics, strict=True) if run.kind == kind]
+        rows = _rows_of_models(of_kind, leak_free, link)
+        rows += [_yardstick_row(yardstick) for yardstick in yardsticks if yardstick.kind == kind]
+        heads = tuple(title for title, _ in KINDS[kind].headline.values())
+        tables.append(Table(KINDS[kind].title, heads, tuple(rows)))
+    return tables
+
+
+def _rows_of_models(
+    models: Sequence[tuple[ReportedRun, Mapping[str, Any]]], leak_free: Mapping[str, bool] | None, link: str
+) -> list[Row]:
     rows = []
-    for place, (run, values) in enumerate(zip(runs, metrics, strict=True)):
+    for place, (run, values) in enumerate(models):
         test = values["subsets"]["test"]
         rows.append(
             Row(
                 kind="ours",
                 name=f"{run.model}, {run.task}",
-                detail=f"split {run.split}, seed {run.seed}; {format_count(test['images'])} images of"
-                f" {format_count(test['patients'])} patients",
-                cells=tuple(test["metrics"].get(name) for name in HEADLINE),
+                detail=f"split {run.split}, seed {run.seed}; {count_images(test)}",
+                cells=headline_of(run.kind, test),
                 anchor=link.format(study=getattr(run, "study", ""), anchor=anchor_of(run)),
                 leak_free=None if leak_free is None else leak_free[run.split],
             )
         )
-        siblings = [index for index, other in enumerate(runs) if _but_seed(other) == _but_seed(run)]
+        siblings = [index for index, (other, _) in enumerate(models) if _but_seed(other) == _but_seed(run)]
         if len(siblings) > 1 and place == siblings[-1]:
-            rows.append(_spread_row(run, [metrics[index] for index in siblings]))
-    return rows + [_yardstick_row(yardstick) for yardstick in yardsticks]
+            rows.append(_spread_row(run, [models[index][1] for index in siblings]))
+    return rows
+
+
+def count_images(subset: Mapping[str, Any]) -> str:
+    """How many images of how many patients a subset holds, in words."""
+    images = subset["images"]
+    if isinstance(images, Mapping):  # of segmentation: by what is known of their masks
+        images = images["lesion_positive"] + images["empty_true"]
+    return f"{format_count(images)} images of {format_count(subset['patients'])} patients"
 
 
 def _but_seed(run: ReportedRun) -> tuple[str, str, str, str]:
@@ -94,9 +116,8 @@ def _but_seed(run: ReportedRun) -> tuple[str, str, str, str]:
 
 def _spread_row(run: ReportedRun, metrics: Sequence[Mapping[str, Any]]) -> Row:
     cells = []
-    for name in HEADLINE:
-        found = [values["subsets"]["test"]["metrics"].get(name) or {"value": None} for values in metrics]
-        defined = [float(metric["value"]) for metric in found if metric["value"] is not None]
+    for found in zip(*(headline_of(run.kind, values["subsets"]["test"]) for values in metrics), strict=True):
+        defined = [float(metric["value"]) for metric in found if metric is not None and metric["value"] is not None]
         if not defined:
             cells.append(Cell("undefined for all seeds", None))
             continue
@@ -113,7 +134,7 @@ def _yardstick_row(yardstick: ReportedYardstick) -> Row:
         Cell(format_value(yardstick.metrics[name]), "as reported")
         if name in yardstick.metrics
         else Cell(NOT_REPORTED, None)
-        for name in HEADLINE
+        for name in KINDS[yardstick.kind].headline
     )
     detail = f"reported by them; compare with split {yardstick.split}, task {yardstick.task}"
     return Row("theirs", yardstick.name, detail, cells)

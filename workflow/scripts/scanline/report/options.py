@@ -1,5 +1,7 @@
 """What a report is told beside the files that it reads."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from scanline.core.options import Options
@@ -27,6 +29,7 @@ class ReportedRun(Options):
     split: str = Field(description="Name of the split.")
     protocol: str = Field(description="Protocol of the split.")
     task: str = Field(description="Name of the task.")
+    kind: Literal["binary", "multilabel", "detect", "segment"] = Field(description="Kind of the task.")
     model: str = Field(description="Name of the network.")
     seed: int = Field(description="Seed of the training.")
 
@@ -37,6 +40,7 @@ class ReportedYardstick(Options):
     name: str = Field(description="Whose figures, and how they were obtained.")
     split: str = Field(description="The split that is most like theirs.")
     task: str = Field(description="The task that they answer.")
+    kind: Literal["binary", "multilabel", "detect", "segment"] = Field(description="Kind of that task.")
     metrics: dict[str, float] = Field(description="Metric name to value.")
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scanline.core.errors import InputError
-from scanline.report.headline import HEADLINE, headline_rows
+from scanline.report.headline import headline_tables
 from scanline.report.options import OverviewOptions
 from scanline.report.words import name_interval
 
@@ -40,10 +40,7 @@ def describe_studies(options: OverviewOptions, metrics: Sequence[Mapping[str, An
                 "title": runs[0].title,
                 "phantom": runs[0].phantom,
                 "interval_name": " or ".join(dict.fromkeys(name_interval(m["interval"]) for m in own)),
-                "headline": {
-                    "heads": list(HEADLINE.values()),
-                    "rows": headline_rows(runs, own, leak_free=leak_free, link=LINK),
-                },
+                "headlines": headline_tables(runs, own, leak_free=leak_free, link=LINK),
             }
         )
     return {"studies": studies, "n_models": len(options.runs)}

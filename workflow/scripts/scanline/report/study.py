@@ -8,22 +8,15 @@ from typing import Any
 import pandas as pd
 
 from scanline.core.errors import InputError
-from scanline.figures.numbers import (
-    format_count,
-    format_difference,
-    format_metric,
-    format_seconds,
-    format_share,
-    format_value,
-    spell,
-)
-from scanline.report.headline import HEADLINE, Cell, anchor_of, headline_rows
-from scanline.report.options import ReportedRun, ReportOptions
+from scanline.figures.numbers import format_count, format_difference, format_share, spell
+from scanline.report.headline import Cell, headline_tables
+from scanline.report.kinds import KINDS as TASK_KINDS
+from scanline.report.models import METRICS, NOT_RECORDED, describe_model
+from scanline.report.options import ReportOptions
 from scanline.report.page import Picture, embed_png
 from scanline.report.words import (
     KEYS,
     explain_interval,
-    explain_localization,
     explain_threshold,
     judge_split,
     name_interval,
@@ -34,31 +27,6 @@ from scanline.report.words import (
 KINDS = ("files", "images", "annotations", "masks", "other", "refused")
 SUBSETS = ("train", "val", "test", "external")
 STUDY_FIGURES = ("flow", "class_balance", "subset_balance", "leakage")
-RUN_FIGURES = ("loss", "roc", "precision_recall", "confusion", "calibration", "examples")
-METRICS = {
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
-    "precision": "Precision",
-    "recall": "Sensitivity (recall)",
-    "specificity": "Specificity",
-    "f1": "F1",
-    "npv": "Negative predictive value",
-    "mcc": "Matthews correlation",
-    "auroc": "AUROC",
-    "auprc": "AUPRC",
-    "brier": "Brier score (lower is better)",
-    "log_loss": "Log loss (lower is better)",
-    "ece": "Expected calibration error (lower is better)",
-    "ppv_at_prevalence": "Positive predictive value at the stated prevalence",
-    "npv_at_prevalence": "Negative predictive value at the stated prevalence",
-}
-CALIBRATION = {
-    "calibration_slope": "Calibration slope (1 is best)",
-    "calibration_in_the_large": "Calibration in the large (0 is best)",
-}
-SUBGROUP_METRICS = ("recall", "specificity", "auroc")
-SUBGROUPS = {"age_years": "age", "lesion_size": "size of the lesion"}
-NOT_RECORDED = "not recorded"
 
 
 @dataclass(frozen=True)
@@ -101,10 +69,7 @@ def describe_study(options: ReportOptions, files: StudyFiles) -> dict[str, Any]:
     return {
         "options": options,
         "threshold_place": " or ".join(dict.fromkeys(map(place_threshold, files.metrics))),
-        "headline": {
-            "heads": list(HEADLINE.values()),
-            "rows": headline_rows(options.runs, files.metrics, options.yardsticks, leak_free),
-        },
+        "headlines": headline_tables(options.runs, files.metrics, options.yardsticks, leak_free),
         "comparison": comparison,
         "leakage": describe_leakage(comparison) if comparison else None,
         "flow": describe_flow(files.flow),
@@ -142,6 +107,28 @@ def named_figures(names: Sequence[str], paths: Sequence[Path]) -> dict[str, Path
             next_step="Give one file for each figure, in this order.",
         )
     return dict(zip(names, paths, strict=True))
+
+
+def figures_of_runs(kinds: Sequence[str], paths: Sequence[Path]) -> list[dict[str, Path]]:
+    """The figures of each run by name, from one list of the figures of all runs in their order.
+
+    Args:
+        kinds: Kind of each run's task.
+        paths: Figures of the first run as its kind names them, then of the second, and so on.
+
+    Raises:
+        InputError: If there are more or fewer files than the kinds have figures.
+    """
+    names = [TASK_KINDS[kind].figures for kind in kinds]
+    if sum(map(len, names)) != len(paths):
+        raise InputError(
+            "--run-figures",
+            found=f"{len(paths)} files",
+            expected=f"{sum(map(len, names))}, the figures of {len(kinds)} runs",
+            next_step="Give the files in the options' order.",
+        )
+    rest = iter(paths)
+    return [{name: next(rest) for name in of_run} for of_run in names]
 
 
 def _check_counts(options: ReportOptions, files: StudyFiles) -> None:
@@ -271,122 +258,8 @@ def describe_leakage(comparison: Mapping[str, Any]) -> dict[str, Any]:
                 "leaking": f"{before} → {after}",
             }
         )
-    return {"names": [HEADLINE.get(name, METRICS[name]) for name in names], "rows": rows}
-
-
-def describe_model(
-    run: ReportedRun,
-    metrics: Mapping[str, Any],
-    facts: Mapping[str, Any],
-    figures: Mapping[str, Path],
-    *,
-    leak_free: bool,
-) -> dict[str, Any]:
-    """One model: the table by class, all metrics, figures and facts of the training."""
-    test = metrics["subsets"]["test"]
-    subsets = [name for name in SUBSETS if name in metrics["subsets"]]
-    name = f"{run.model}, {run.task}, split {run.split}, seed {run.seed}"
-    parts = [
-        f"Test: {format_count(test['images'])} images of {format_count(test['patients'])} patients",
-        f"{format_count(test['positives'])} positive, {format_count(test['negatives'])} negative",
-    ]
-    names = [key for key in METRICS if any(key in metrics["subsets"][s]["metrics"] for s in subsets)]
-    return {
-        "anchor": anchor_of(run),
-        "name": name,
-        "leak_free": leak_free,
-        "words": "; ".join(parts) + ".",
-        "threshold": name_threshold(metrics),
-        "classes": [
-            {
-                "name": {"macro": "macro mean", "weighted": "weighted mean"}.get(key, key),
-                "cells": [test["per_class"][key].get(column) for column in ("precision", "recall", "f1")],
-                "support": test["per_class"][key].get("support"),
-            }
-            for key in ("negative", "positive", "macro", "weighted")
-        ],
-        "accuracy": test["metrics"]["accuracy"],
-        "test_images": test["images"],
-        "subsets": subsets,
-        "metrics": [
-            *(
-                {"name": METRICS[key], "cells": [metrics["subsets"][s]["metrics"].get(key) for s in subsets]}
-                for key in names
-            ),
-            *(
-                {"name": name, "cells": [metrics["subsets"][s]["calibration"]["metrics"][key] for s in subsets]}
-                for key, name in CALIBRATION.items()
-            ),
-        ],
-        "subgroups": [
-            {
-                "subset": subset,
-                "by": SUBGROUPS.get(column["by"], spell(column["by"])),
-                "rows": describe_subgroups(column["groups"]),
-            }
-            for subset, columns in metrics["subgroups"].items()
-            for column in columns
-        ],
-        "subgroup_heads": [METRICS[key] for key in SUBGROUP_METRICS],
-        "gap": describe_gap(metrics),
-        "localization": explain_localization(metrics["localization"].get("test")),
-        "pictures": _run_pictures(name, metrics, facts, figures),
-        "facts": describe_training(facts),
-    }
-
-
-def describe_subgroups(groups: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of a table of subgroups."""
-    return [
-        {
-            "name": group["name"],
-            "images": group["images"],
-            "patients": group["patients"],
-            "positives": group["positives"],
-            "cells": [group["metrics"][key] for key in SUBGROUP_METRICS],
-            "warning": group["warning"] or "",
-        }
-        for group in groups
-    ]
-
-
-def describe_gap(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Rows of the table of test against external; none without an external subset."""
-    if metrics["gap"] is None:
-        return []
-    return [
-        {
-            "name": METRICS[key],
-            "cells": [metrics["subsets"][subset]["metrics"][key] for subset in ("test", "external")],
-            "difference": Cell(*format_difference(gap)),
-        }
-        for key, gap in metrics["gap"].items()
-    ]
-
-
-def describe_training(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Facts of a training: name and value, in words."""
-
-    def text(key: str) -> str:
-        return NOT_RECORDED if facts.get(key) is None else str(facts[key])
-
-    def count(key: str) -> str:
-        return NOT_RECORDED if facts.get(key) is None else format_count(int(facts[key]))
-
-    stopped = "stopped early" if facts.get("stopped_early") else "ran to the end"
-    speed, seconds = facts.get("images_per_second"), facts.get("wall_seconds")
-    return [
-        ("Network", f"{text('architecture')}, {count('parameters')} parameters"),
-        ("Weights at the start", text("weights")),
-        ("Images", f"{count('n_train')} to train on, {count('n_val')} for val"),
-        ("Kept epoch", f"{text('best_epoch')} (of {text('epochs')} at most; {stopped})"),
-        ("Seed", text("seed")),
-        ("Device", f"{text('device')}, {text('precision')}"),
-        ("Time", NOT_RECORDED if seconds is None else format_seconds(float(seconds))),
-        ("Images a second", NOT_RECORDED if speed is None else format_value(float(speed), 1)),
-        ("Versions", ", ".join(f"{k} {v}" for k, v in sorted(facts.get("versions", {}).items()))),
-        ("Git commit", text("git_commit")),
-    ]
+    titles = TASK_KINDS["binary"].headline
+    return {"names": [titles[name][0] if name in titles else METRICS[name] for name in names], "rows": rows}
 
 
 def describe_versions(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
@@ -426,25 +299,3 @@ def _study_pictures(options: ReportOptions, files: StudyFiles) -> dict[str, Pict
         " images; the table below holds the differences.",
     }
     return {name: embed_png(files.study_figures[name], alts[name]) for name in STUDY_FIGURES}
-
-
-def _run_pictures(
-    name: str, metrics: Mapping[str, Any], facts: Mapping[str, Any], figures: Mapping[str, Path]
-) -> dict[str, Picture]:
-    test = metrics["subsets"]["test"]
-    counts = test["confusion"]
-    alts = {
-        "loss": f"Loss on train and val by epoch; epoch {facts.get('best_epoch')} was kept.",
-        "roc": f"ROC curves of val and test; AUROC on test {format_metric(test['metrics'].get('auroc'))}.",
-        "precision_recall": "Precision-recall curves of val and test; AUPRC on test"
-        f" {format_metric(test['metrics'].get('auprc'))}.",
-        "confusion": "Confusion matrices of val and test; on test"
-        f" {format_count(counts['tp'])} true positives,"
-        f" {format_count(counts['fp'])} false positives, {format_count(counts['fn'])} false negatives,"
-        f" {format_count(counts['tn'])} true negatives.",
-        "calibration": "Observed share of positives against mean probability on val and test; expected calibration"
-        f" error on test {format_metric(test['metrics'].get('ece'))}.",
-        "examples": "Slices of test beside their Grad-CAM maps: true positives, false positives, false"
-        " negatives, true negatives, with probabilities.",
-    }
-    return {key: embed_png(figures[key], f"{name}. {alts[key]}") for key in RUN_FIGURES}

@@ -1,0 +1,89 @@
+"""What a report shows of each kind of task: the metrics of the first table, and where metrics.json holds them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Estimate = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of task.
+
+    Attributes:
+        title: What the tables of such tasks are called.
+        headline: Name of a metric to its title and its place in a subset of metrics.json, in the order of columns.
+        figures: Names of the figures of a run, in the order of the rule's outputs.
+    """
+
+    title: str
+    headline: Mapping[str, tuple[str, Sequence[str]]]
+    figures: tuple[str, ...]
+
+
+KINDS = {
+    "binary": Kind(
+        "Classification",
+        {
+            "accuracy": ("Accuracy", ("metrics", "accuracy")),
+            "f1": ("F1", ("metrics", "f1")),
+            "auroc": ("AUROC", ("metrics", "auroc")),
+            "auprc": ("AUPRC", ("metrics", "auprc")),
+            "recall": ("Sensitivity", ("metrics", "recall")),
+            "specificity": ("Specificity", ("metrics", "specificity")),
+        },
+        ("loss", "roc", "precision_recall", "confusion", "calibration", "examples"),
+    ),
+    "multilabel": Kind(
+        "Multi-label classification (means over the labels)",
+        {
+            "auroc": ("AUROC", ("averages", "macro", "auroc")),
+            "auprc": ("AUPRC", ("averages", "macro", "auprc")),
+            "f1": ("F1", ("averages", "macro", "f1")),
+            "recall": ("Sensitivity", ("averages", "macro", "recall")),
+            "specificity": ("Specificity", ("averages", "macro", "specificity")),
+            "exact_match": ("Exact match", ("metrics", "exact_match")),
+        },
+        ("loss", "roc", "precision_recall", "auroc_by_label", "confusion", "errors_together", "examples"),
+    ),
+    "detect": Kind(
+        "Detection",
+        {
+            "ap_50": ("AP at IoU 0.5", ("metrics", "ap_50")),
+            "ap_50_95": ("AP at IoU 0.5 to 0.95", ("metrics", "ap_50_95")),
+            "ap_10": ("AP at IoU 0.1", ("metrics", "ap_10")),
+            "sensitivity": ("Boxes found at the threshold", ("lesions", "all_classes", "recall")),
+            "image_sensitivity": ("Image sensitivity", ("cases", "image", "any_class", "sensitivity")),
+            "image_specificity": ("Image specificity", ("cases", "image", "any_class", "specificity")),
+        },
+        ("history", "precision_recall", "froc", "confusion", "examples"),
+    ),
+    "segment": Kind(
+        "Segmentation",
+        {
+            "dice": ("Dice, mean over images with lesion", ("per_image", "metrics", "dice_mean")),
+            "pooled_dice": ("Dice of all pixels", ("pooled", "metrics", "dice")),
+            "iou": ("IoU of all pixels", ("pooled", "metrics", "iou")),
+            "sensitivity": ("Pixel sensitivity", ("pooled", "metrics", "sensitivity")),
+            "specificity": ("Pixel specificity", ("pooled", "metrics", "specificity")),
+            "image_accuracy": ("Image accuracy", ("image_level", "metrics", "accuracy")),
+        },
+        ("history", "dice", "confusion", "examples"),
+    ),
+}
+
+
+def headline_of(kind: str, subset: Mapping[str, Any]) -> tuple[Estimate | None, ...]:
+    """The estimates of the first table; None where a file does not hold one."""
+    return tuple(look_up(subset, place) for _, place in KINDS[kind].headline.values())
+
+
+def look_up(values: Mapping[str, Any], place: Sequence[str]) -> Estimate | None:
+    """A value deep in nested mappings; None where the path ends early."""
+    found: Any = values
+    for key in place:
+        if not isinstance(found, Mapping) or key not in found:
+            return None
+        found = found[key]
+    return found if isinstance(found, Mapping) else None

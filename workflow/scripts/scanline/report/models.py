@@ -1,0 +1,362 @@
+"""One trained model in a report: its tables, figures and facts, by the kind of its task."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scanline.figures.numbers import (
+    format_count,
+    format_difference,
+    format_metric,
+    format_seconds,
+    format_value,
+    spell,
+)
+from scanline.report.headline import Cell, anchor_of, count_images
+from scanline.report.kinds import look_up
+from scanline.report.options import ReportedRun
+from scanline.report.page import Picture, embed_png
+from scanline.report.words import explain_localization, name_threshold
+
+SUBSETS = ("val", "test", "external")
+METRICS = {
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "precision": "Precision",
+    "recall": "Sensitivity (recall)",
+    "specificity": "Specificity",
+    "f1": "F1",
+    "npv": "Negative predictive value",
+    "mcc": "Matthews correlation",
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+    "brier": "Brier score (lower is better)",
+    "log_loss": "Log loss (lower is better)",
+    "ece": "Expected calibration error (lower is better)",
+    "ppv_at_prevalence": "Positive predictive value at the stated prevalence",
+    "npv_at_prevalence": "Negative predictive value at the stated prevalence",
+}
+CALIBRATION = {
+    "calibration_slope": "Calibration slope (1 is best)",
+    "calibration_in_the_large": "Calibration in the large (0 is best)",
+}
+SUBGROUP_METRICS = ("recall", "specificity", "auroc")
+SUBGROUPS = {"age_years": "age", "lesion_size": "size of the lesion"}
+DETECTION = {
+    "ap_50_95": "AP, mean over IoU 0.5 to 0.95",
+    "ap_10": "AP at IoU 0.1",
+    "ap_30": "AP at IoU 0.3",
+    "ap_50": "AP at IoU 0.5",
+    "ap_75": "AP at IoU 0.75",
+    "ap_small": "AP of small boxes",
+    "ap_medium": "AP of medium boxes",
+    "ap_large": "AP of large boxes",
+    "ar_100": "AR with 100 detections",
+}
+LESIONS = {
+    "recall": "Share of the boxes found",
+    "precision": "Share of the detections that are right",
+    "f1": "F1 of boxes",
+    "false_positives_per_image": "False detections an image",
+    "false_positives_per_negative_image": "False detections an image without a box",
+}
+CASES = {"sensitivity": "sensitivity", "specificity": "specificity", "auroc": "AUROC"}
+SEGMENTATION = {
+    "per_image": ("dice_mean", "dice_median", "iou_mean", "sensitivity_mean", "hd95_mean", "surface_dice_mean"),
+    "per_patient": ("dice_mean", "dice_median"),
+    "pooled": ("dice", "iou", "sensitivity", "specificity", "precision"),
+    "empty_true": ("share_with_predicted_pixels", "predicted_pixels_mean"),
+    "image_level": ("accuracy", "sensitivity", "specificity", "f1"),
+    "lesions": ("sensitivity", "precision", "false_positives_per_image"),
+}
+PARTS = {
+    "per_image": "images with lesion",
+    "per_patient": "patients, their pixels together",
+    "pooled": "all pixels together",
+    "empty_true": "images without lesion",
+    "image_level": "lesion on the image, from the predicted mask",
+    "lesions": "single lesions",
+}
+SPELLED = {"hd95": "HD95", "iou": "IoU", "dice": "Dice", "f1": "F1"}
+CAPTIONS = {
+    "loss": "Loss by epoch; the weights of the marked epoch were kept.",
+    "history": "Loss and quality on val by epoch; the weights of the marked epoch were kept.",
+    "roc": "ROC curves; diamonds mark the frozen threshold.",
+    "precision_recall": "Precision and recall.",
+    "confusion": "Confusion matrix: counts, and shares of each true class.",
+    "calibration": "Calibration: on the dotted line probabilities are what they say. Lines are intervals over patients;"
+    " larger points hold more images.",
+    "auroc_by_label": "AUROC of each label with its interval.",
+    "errors_together": "Images on which two labels are wrong together.",
+    "froc": "FROC: share of the boxes found against false detections an image.",
+    "dice": "Dice of single images and patients.",
+    "examples": "Examples, right and wrong, one a patient while there are others.",
+}
+GRAD_CAM = " Grad-CAM shows where the network found evidence; it is a coarse map, no outline of a finding."
+NOT_RECORDED = "not recorded"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of a table.
+
+    Attributes:
+        name: Its head.
+        cells: Estimates of metrics.json, whole numbers, `Cell`s, or None for an empty one.
+        note: A second line under the head; empty without.
+    """
+
+    name: str
+    cells: tuple[Any, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ModelTable:
+    """A table about a model: caption, heads of the columns, rows."""
+
+    caption: str
+    heads: tuple[str, ...]
+    rows: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture with the sentence below it."""
+
+    picture: Picture
+    caption: str
+
+
+def describe_model(
+    run: ReportedRun,
+    metrics: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    figures: Mapping[str, Path],
+    *,
+    leak_free: bool,
+) -> dict[str, Any]:
+    """One model: words, tables, figures, examples and facts of the training."""
+    test = metrics["subsets"]["test"]
+    name = f"{run.model}, {run.task}, split {run.split}, seed {run.seed}"
+    words, tables = DESCRIBE[run.kind](metrics)
+    pictures = {
+        key: Figure(embed_png(path, f"{name}. {_alternative(key, metrics, facts)}"), CAPTIONS[key])
+        for key, path in figures.items()
+    }
+    localization = metrics.get("localization", {}).get("test") if run.kind == "binary" else None
+    return {
+        "anchor": anchor_of(run),
+        "name": name,
+        "leak_free": leak_free,
+        "words": f"Test: {count_images(test)}; {words}.",
+        "tables": tables,
+        "figures": [picture for key, picture in pictures.items() if key != "examples"],
+        "examples": pictures.get("examples"),
+        "examples_note": explain_localization(localization)
+        + (GRAD_CAM if run.kind in {"binary", "multilabel"} else ""),
+        "facts": describe_training(facts),
+    }
+
+
+def _subsets(metrics: Mapping[str, Any]) -> list[str]:
+    return [name for name in SUBSETS if name in metrics["subsets"]]
+
+
+def _rows(metrics: Mapping[str, Any], names: Mapping[str, str], *place: str) -> list[Line]:
+    """A row for each metric at a place of metrics.json that any subset holds."""
+    lines = []
+    for key, title in names.items():
+        cells = tuple(look_up(metrics["subsets"][subset], (*place, key)) for subset in _subsets(metrics))
+        if any(cell is not None for cell in cells):
+            lines.append(Line(title, cells))
+    return lines
+
+
+def _describe_binary(metrics: Mapping[str, Any]) -> tuple[str, list[ModelTable]]:
+    test = metrics["subsets"]["test"]
+    titles = {"macro": "macro mean", "weighted": "weighted mean"}
+    per_class = [
+        Line(
+            titles.get(key, key),
+            (
+                *(test["per_class"][key].get(column) for column in ("precision", "recall", "f1")),
+                test["per_class"][key]["support"],
+            ),
+        )
+        for key in ("negative", "positive", "macro", "weighted")
+    ]
+    per_class.append(Line("accuracy", (None, None, test["metrics"]["accuracy"], test["images"])))
+    caption = f"Precision, recall and F1 on test, threshold {name_threshold(metrics)}."
+    tables = [
+        ModelTable(caption, ("Class", "Precision", "Recall", "F1", "Support"), tuple(per_class)),
+        ModelTable(
+            "All metrics of this model.",
+            ("Metric", *_subsets(metrics)),
+            (*_rows(metrics, METRICS, "metrics"), *_rows(metrics, CALIBRATION, "calibration", "metrics")),
+        ),
+        *_external_table(metrics),
+        *_subgroup_tables(metrics),
+    ]
+    return f"{format_count(test['positives'])} positive, {format_count(test['negatives'])} negative", tables
+
+
+def _external_table(metrics: Mapping[str, Any]) -> list[ModelTable]:
+    if metrics["gap"] is None:
+        return []
+    rows = [
+        Line(
+            METRICS[key],
+            (
+                *(metrics["subsets"][subset]["metrics"][key] for subset in ("test", "external")),
+                Cell(*format_difference(gap)),
+            ),
+        )
+        for key, gap in metrics["gap"].items()
+    ]
+    caption = (
+        "Test against external, at the same threshold. The difference is test minus external, with the interval of"
+        " two independent bootstraps."
+    )
+    return [ModelTable(caption, ("Metric", "test", "external", "Difference"), tuple(rows))]
+
+
+def _subgroup_tables(metrics: Mapping[str, Any]) -> list[ModelTable]:
+    tables = []
+    for subset, columns in metrics["subgroups"].items():
+        for column in columns:
+            by = SUBGROUPS.get(column["by"], spell(column["by"]))
+            heads = (by.capitalize(), "Images", "Patients", "Positive", *(METRICS[key] for key in SUBGROUP_METRICS))
+            rows = [
+                Line(
+                    group["name"],
+                    (
+                        group["images"],
+                        group["patients"],
+                        group["positives"],
+                        *(group["metrics"][key] for key in SUBGROUP_METRICS),
+                    ),
+                    group["warning"] or "",
+                )
+                for group in column["groups"]
+            ]
+            tables.append(ModelTable(f"Subgroups of {subset} by {by}.", heads, tuple(rows)))
+    return tables
+
+
+def _describe_multilabel(metrics: Mapping[str, Any]) -> tuple[str, list[ModelTable]]:
+    test = metrics["subsets"]["test"]
+    columns = ("auroc", "auprc", "f1", "recall", "specificity")
+    labels = [
+        Line(spell(label), (rows["positives"], rows["images"], *(rows.get(key) for key in columns)))
+        for label, rows in test["per_class"].items()
+    ]
+    means = [
+        Line(f"{kind} mean", (None, None, *(test["averages"][kind].get(key) for key in columns)))
+        for kind in ("macro", "micro", "weighted")
+    ]
+    heads = ("Label", "Positive", "Images", *(METRICS[key] for key in columns))
+    matches = {
+        "exact_match": "Exact match: all labels of an image right",
+        "hamming_loss": "Hamming loss (lower is better)",
+    }
+    tables = [
+        ModelTable(
+            "Each label on test at its own threshold; an image of unknown truth is left out.", heads, (*labels, *means)
+        ),
+        ModelTable("All labels together.", ("Metric", *_subsets(metrics)), tuple(_rows(metrics, matches, "metrics"))),
+    ]
+    return f"{len(test['per_class'])} labels", tables
+
+
+def _describe_detection(metrics: Mapping[str, Any]) -> tuple[str, list[ModelTable]]:
+    test, subsets = metrics["subsets"]["test"], _subsets(metrics)
+    cases = []
+    for level in test["cases"]:
+        titles = {key: f"{spell(level).capitalize()}: {title}" for key, title in CASES.items()}
+        cases += _rows(metrics, titles, "cases", level, "any_class")
+    heads = ("Metric", *subsets)
+    tables = [
+        ModelTable("Average precision and recall.", heads, tuple(_rows(metrics, DETECTION, "metrics"))),
+        ModelTable(
+            f"Boxes at the score threshold {name_threshold(metrics)}; found: an IoU of"
+            f" {format_value(test['iou_threshold'], 1)} or more.",
+            heads,
+            tuple(_rows(metrics, LESIONS, "lesions", "all_classes")),
+        ),
+        ModelTable("Is there anything, told by the boxes at that threshold.", heads, tuple(cases)),
+    ]
+    return f"{format_count(test['truth_boxes'])} boxes", tables
+
+
+def _describe_segmentation(metrics: Mapping[str, Any]) -> tuple[str, list[ModelTable]]:
+    test = metrics["subsets"]["test"]
+    rows = [
+        line
+        for part, names in SEGMENTATION.items()
+        for line in _rows(metrics, {key: f"{_spell_metric(key)}, {PARTS[part]}" for key in names}, part, "metrics")
+    ]
+    counts = test["images"]
+    words = (
+        f"{format_count(counts['lesion_positive'])} with lesion, {format_count(counts['empty_true'])} without,"
+        f" {format_count(counts['unknown'])} of unknown mask left out"
+    )
+    caption = f"Masks at the threshold {name_threshold(metrics)}."
+    return words, [ModelTable(caption, ("Metric", *_subsets(metrics)), tuple(rows))]
+
+
+def _spell_metric(name: str) -> str:
+    return " ".join(SPELLED.get(word, word) for word in name.split("_"))
+
+
+DESCRIBE: dict[str, Callable[[Mapping[str, Any]], tuple[str, list[ModelTable]]]] = {
+    "binary": _describe_binary,
+    "multilabel": _describe_multilabel,
+    "detect": _describe_detection,
+    "segment": _describe_segmentation,
+}
+
+
+def _alternative(key: str, metrics: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    """What a figure shows, for those who do not see it."""
+    test = metrics["subsets"]["test"]
+    if key in {"loss", "history"}:
+        return f"Loss on train and val by epoch; epoch {facts.get('best_epoch')} was kept."
+    areas = {"roc": ("AUROC", "auroc"), "calibration": ("Expected calibration error", "ece")}
+    if key in areas and "per_class" in test and key != "froc" and "auroc" in test["metrics"]:
+        title, name = areas[key]
+        return f"{CAPTIONS[key]} {title} on test {format_metric(test['metrics'].get(name))}."
+    counts = test["confusion"] if key == "confusion" and "tp" in test.get("confusion", {}) else None
+    if counts is not None:
+        return (
+            f"Confusion matrices of val and test; on test {format_count(counts['tp'])} true positives,"
+            f" {format_count(counts['fp'])} false positives, {format_count(counts['fn'])} false negatives,"
+            f" {format_count(counts['tn'])} true negatives."
+        )
+    return CAPTIONS[key]
+
+
+def describe_training(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Facts of a training: name and value, in words."""
+
+    def text(key: str) -> str:
+        return NOT_RECORDED if facts.get(key) is None else str(facts[key])
+
+    def count(key: str) -> str:
+        return NOT_RECORDED if facts.get(key) is None else format_count(int(facts[key]))
+
+    stopped = "stopped early" if facts.get("stopped_early") else "ran to the end"
+    speed, seconds = facts.get("images_per_second"), facts.get("wall_seconds")
+    return [
+        ("Network", f"{text('architecture')}, {count('parameters')} parameters"),
+        ("Weights at the start", text("weights")),
+        ("Images", f"{count('n_train')} to train on, {count('n_val')} for val"),
+        ("Kept epoch", f"{text('best_epoch')} (of {text('epochs')} at most; {stopped})"),
+        ("Seed", text("seed")),
+        ("Device", f"{text('device')}, {text('precision')}"),
+        ("Time", NOT_RECORDED if seconds is None else format_seconds(float(seconds))),
+        ("Images a second", NOT_RECORDED if speed is None else format_value(float(speed), 1)),
+        ("Versions", ", ".join(f"{k} {v}" for k, v in sorted(facts.get("versions", {}).items()))),
+        ("Git commit", text("git_commit")),
+    ]
