@@ -67,6 +67,11 @@ def render(template: str, values: Mapping[str, Any]) -> str:
 
     A name that the template needs and `values` lacks is an error, never an empty place.
     """
+    return template_environment().get_template(template).render(values)
+
+
+def template_environment() -> Environment:
+    """Jinja2 with this package's templates and filters; text is escaped, and an unknown name is an error."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -83,7 +88,7 @@ def render(template: str, values: Mapping[str, Any]) -> str:
         "number": format_value,
         "spell": spell,
     }
-    return environment.get_template(template).render(values)
+    return environment
 
 
 def write_page(path: Path, template: str, values: Mapping[str, Any]) -> None:

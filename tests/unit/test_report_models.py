@@ -1,0 +1,129 @@
+"""Models of each kind in a report: every number is read from its file, and undefined ones say why."""
+
+import base64
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scanline.evaluate.detection import evaluate_detection
+from scanline.evaluate.multilabel import evaluate_multilabel
+from scanline.evaluate.options import EvaluateOptions
+from scanline.evaluate.segmentation import evaluate_segmentation
+from scanline.evaluate.segmentation_cases import MaskPair, measure_cases
+from scanline.report.headline import headline_tables
+from scanline.report.kinds import KINDS, look_up
+from scanline.report.models import describe_model
+from scanline.report.options import ReportedRun, ReportedYardstick
+from scanline.report.page import render, template_environment
+
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+FEW = EvaluateOptions(bootstrap_resamples=100)
+FACTS = {"best_epoch": 3, "epochs": 8, "versions": {"torch": "2.13.0"}}
+
+
+def detected():
+    sides = {"x": 10, "y": 10, "width": 20, "height": 20}
+    truth = pd.DataFrame({"image_id": ["a", "b"], "label": "bleed", **sides})
+    predicted = truth.assign(x=[11, 40], score=[0.9, 0.6])
+    images = pd.DataFrame({"image_id": list("abcd"), "patient_id": list("ppqq")})
+    return evaluate_detection(truth, predicted, images, ["bleed"], score_threshold=0.5, options=FEW).metrics
+
+
+def segmented():
+    mask = np.zeros((32, 32), bool)
+    mask[8:24, 8:24] = True
+    pairs = [
+        MaskPair(f"i{k}", np.roll(mask, k, 0), mask if k < 6 else mask & False, patient_id=f"p{k // 2}")
+        for k in range(8)
+    ]
+    pairs.append(MaskPair("unknown", mask, None, patient_id="p9"))
+    cases = measure_cases(pairs)
+    return evaluate_segmentation(cases.images, cases.volumes, FEW)
+
+
+def labelled():
+    generator = np.random.default_rng(0)
+    truth = pd.DataFrame({"bleed": generator.random(40) < 0.4, "oedema": generator.random(40) < 0.5}).astype("boolean")
+    truth.loc[3, "oedema"] = pd.NA
+    probabilities = pd.DataFrame(generator.random((40, 2)), columns=["bleed", "oedema"])
+    return evaluate_multilabel(truth, probabilities, patients=np.repeat(np.arange(10), 4), options=FEW)
+
+
+MAKE = {"detect": detected, "segment": segmented, "multilabel": labelled}
+
+
+def metrics_of(kind):
+    subset = MAKE[kind]()
+    interval = {"level": 0.95, "resamples": 100, "clustered_by": "patient_id", "method": "percentile"}
+    return {"threshold": 0.5, "threshold_rule": "f1", "interval": interval, "subsets": {"val": subset, "test": subset}}
+
+
+def run_of(kind, seed=1):
+    return ReportedRun(split="grouped", protocol="grouped", task=f"{kind}_it", kind=kind, model="net", seed=seed)
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "figure.png"
+    path.write_bytes(PNG)
+    return path
+
+
+@pytest.mark.parametrize("kind", MAKE)
+def test_every_metric_of_the_headline_is_in_the_file(kind):
+    test = MAKE[kind]()
+    for name, (_, place) in KINDS[kind].headline.items():
+        estimate = look_up(test, place)
+        assert estimate is not None, name
+        assert {"value", "low", "high", "reason"} <= set(estimate), name
+
+
+@pytest.mark.parametrize("kind", MAKE)
+def test_a_model_is_described_with_tables_and_all_its_figures(kind, picture):
+    figures = dict.fromkeys(KINDS[kind].figures, picture)
+    model = describe_model(run_of(kind), metrics_of(kind), FACTS, figures, leak_free=True)
+    assert len(model["figures"]) == len(figures) - 1
+    assert model["examples"] is not None
+    for table in model["tables"]:
+        assert table.rows, table.caption
+        for row in table.rows:
+            assert len(row.cells) == len(table.heads) - 1, (table.caption, row.name)
+    page = "{% from 'macros.html.j2' import model_table %}{% for table in tables %}{{ model_table(table) }}{% endfor %}"
+    text = template_environment().from_string(page).render(tables=model["tables"])
+    assert "undefined" in text or kind != "detect"
+
+
+def test_the_numbers_are_those_of_the_file(picture):
+    metrics = metrics_of("segment")
+    metrics["subsets"]["test"]["pooled"]["metrics"]["dice"]["value"] = 0.12345
+    figures = dict.fromkeys(KINDS["segment"].figures, picture)
+    model = describe_model(run_of("segment"), metrics, FACTS, figures, leak_free=True)
+    (row,) = [row for row in model["tables"][0].rows if row.name == "Dice, all pixels together"]
+    assert row.cells[1]["value"] == 0.12345
+    assert "6 with lesion, 2 without, 1 of unknown mask left out" in model["words"]
+    assert "8 images of" in model["words"]
+
+
+def test_kinds_have_tables_of_their_own_with_spread_and_yardsticks():
+    runs = [run_of("segment"), run_of("detect", 1), run_of("detect", 2)]
+    metrics = [metrics_of(run.kind) for run in runs]
+    yardstick = ReportedYardstick(name="them", split="s", task="t", kind="detect", metrics={"ap_50": 0.99})
+    tables = headline_tables(runs, metrics, [yardstick], {"grouped": True})
+    assert [table.title for table in tables] == ["Segmentation", "Detection"]
+    assert [row.kind for row in tables[1].rows] == ["ours", "ours", "spread", "theirs"]
+    assert tables[1].rows[-1].cells[0].value == "0.990"
+    assert tables[0].heads[0].startswith("Dice")
+
+
+def test_a_place_that_a_file_lacks_is_none():
+    assert look_up({"a": {"b": {"value": 1}}}, ("a", "b")) == {"value": 1}
+    assert look_up({"a": {"b": 3}}, ("a", "b")) is None
+    assert look_up({"a": None}, ("a", "b")) is None
+
+
+def test_the_overview_shows_each_kind():
+    text = render("overview.html.j2", {"studies": [], "n_models": 0})
+    assert "All studies" in text
