@@ -99,7 +99,7 @@ def main() -> None:
         samples = Samples(
             image_ids=np.array([path.stem for path in paths], dtype=object),
             rows=np.arange(len(paths)),
-            truth=(rng.random(len(paths)) < 0.2).astype(np.float32),
+            truth=(rng.random((len(paths), 1)) < 0.2).astype(np.float32),
             pixels=pixels,
         )
         task = ClassifyTask(kind="binary", target="bleed")
@@ -109,7 +109,8 @@ def main() -> None:
         script = Trainer(Job(task, model, options, 0, CPU), samples, samples, Path(name)).model
         script = script.to(memory_format=torch.contiguous_format)
         script_optimizer = torch.optim.AdamW(script.parameters(), lr=1e-3)
-        everything, truth = gather(samples, torch.arange(len(samples)), CPU)
+        everything, truths = gather(samples, torch.arange(len(samples)), CPU)
+        truth = truths[:, 0]
         ready = normalise(everything, ours.spec.mean, ours.spec.std)
         rates: dict[str, list[float]] = {"engine": [], "bare loop": [], "script loop": []}
         for number in range(args.rounds + 1):

@@ -5,7 +5,12 @@ import pytest
 import scanline.core.torchvision_compat  # noqa: F401
 from scanline.core.errors import InputError
 from scanline.core.options import check_options
-from scanline.train.network_names import DETECTION_MODELS, SEGMENTATION_ARCHITECTURES
+from scanline.train.network_names import (
+    BACKBONES,
+    CLASSIFICATION_MODELS,
+    DETECTION_MODELS,
+    SEGMENTATION_ARCHITECTURES,
+)
 from scanline.train.options import ModelOptions, kind_of_network
 
 import segmentation_models_pytorch as smp  # isort: skip
@@ -15,6 +20,15 @@ from torchvision.models import detection, list_models  # isort: skip
 def test_detectors_are_torchvision_s_for_boxes():
     known = {name for name in list_models(module=detection) if not name.startswith(("mask", "keypoint"))}
     assert set(DETECTION_MODELS) == known
+
+
+def test_every_detector_has_a_backbone_that_torchvision_has_weights_of():
+    assert set(BACKBONES) == set(DETECTION_MODELS)
+    for architecture, backbone in BACKBONES.items():
+        assert backbone in CLASSIFICATION_MODELS
+        assert ModelOptions(architecture=architecture).imagenet_network() == backbone
+    assert ModelOptions(architecture="unet", encoder="resnet34").imagenet_network() == "resnet34"
+    assert ModelOptions(architecture="densenet121").imagenet_network() == "densenet121"
 
 
 def test_segmentation_architectures_are_those_of_the_library():
@@ -44,6 +58,8 @@ def test_a_name_tells_what_a_network_does(name, kind):
     [
         ({"architecture": "unet"}, "unet needs an encoder, for example encoder: resnet34"),
         ({"architecture": "resnet18", "encoder": "resnet34"}, "resnet18 has no encoder of its own"),
+        ({"architecture": "yolov8n"}, "no ImageNet weights are known for yolov8n: set weights to none, or to a file"),
+        ({"architecture": "unet", "encoder": "mit_b0"}, "no ImageNet weights are known for mit_b0"),
         ({"architecture": "yolov99"}, "an ultralytics detector such as yolov8n, or one of alexnet"),
     ],
 )

@@ -91,7 +91,7 @@ def test_overlay_leaves_the_left_half_plain_and_colours_the_evidence():
     pixels = np.full((64, 64), 100, np.uint8)
     cam = np.zeros((4, 4), np.float32)
     cam[0, 0] = 1
-    picture = overlay(pixels, cam, display_px=64)
+    picture = overlay(pixels, cam[None], [""], display_px=64)
     assert picture.shape == (64, 128, 3)
     assert (picture[:, :64] == 100).all()
     assert (picture[40:, 110:] == 100).all()

@@ -13,7 +13,20 @@ from scanline.evaluate.binary import BinaryMetrics, Confusion, evaluate_binary
 from scanline.evaluate.bootstrap import Estimate
 
 REPOSITORY = Path(__file__).parents[2]
-STUDY_MODULES = {"activation_maps", "classifier", "leakage", "metadata", "scores"}  # what only the pipeline calls
+STUDY_MODULES = {  # what only the pipeline calls
+    "activation_maps",
+    "classifier",
+    "detector",
+    "detector_options",
+    "detector_point",
+    "leakage",
+    "metadata",
+    "multilabel_classifier",
+    "multilabel_options",
+    "scores",
+    "segmenter",
+    "segmenter_options",
+}
 INNER_MODULES = {"classes", "coco_matching", "coco_reference", "detection_tables", "masks"}
 
 

@@ -4,7 +4,7 @@ import torch
 
 import scanline.core.torchvision_compat as compat
 from scanline.core.errors import InputError
-from scanline.predict.grad_cam import last_feature_map, scores_with_cam
+from scanline.predict.grad_cam import last_feature_map, scores_with_cams
 from scanline.train.batches import augment, gather, normalise
 from scanline.train.network_names import CLASSIFICATION_MODELS
 from scanline.train.options import Augmentation
@@ -143,10 +143,10 @@ def test_grad_cam_weights_sum_to_the_hand_computed_map(architecture):
     model = build_classifier(spec(architecture)).eval().requires_grad_(False)
     images = torch.randn(2, 1, 64, 64)
     layer = last_feature_map(model, images)
-    logits, maps = scores_with_cam(model, layer, images)
+    logits, maps = scores_with_cams(model, layer, images)
     torch.testing.assert_close(logits, model(images))
-    assert maps.shape[0] == 2
-    assert maps.shape[1] > 1
+    assert maps.shape[:2] == (2, 1)
+    assert maps.shape[2] > 1
     assert maps.min() >= 0
     assert maps.max() <= 1
     assert not any(parameter.grad is not None for parameter in model.parameters())
@@ -162,18 +162,32 @@ def test_grad_cam_of_a_linear_network_is_the_class_weighted_map():
     ).requires_grad_(False)
     images = torch.randn(3, 1, 8, 8)
     assert last_feature_map(model, images) is tail
-    _, maps = scores_with_cam(model, tail, images)
+    _, maps = scores_with_cams(model, tail, images)
     # Zhou et al. 2016: with global average pooling and one linear layer, Grad-CAM is CAM up to its scale.
     expected = torch.relu(torch.einsum("c,bchw->bhw", head.weight[0], tail(convolution(images))))
     expected = expected / expected.amax(dim=(1, 2), keepdim=True)
-    torch.testing.assert_close(maps, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(maps[:, 0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_each_outputs_map_is_the_one_it_has_alone():
+    torch.manual_seed(0)
+    three = ClassifierSpec("resnet18", 1, 64, (0.5,), (0.25,), ("a", "b", "c"))
+    model = build_classifier(three).eval().requires_grad_(False)
+    images = torch.randn(2, 1, 64, 64)
+    layer = last_feature_map(model, images)
+    logits, maps = scores_with_cams(model, layer, images, (0, 1, 2))
+    assert logits.shape == (2, 3)
+    assert maps.shape[:2] == (2, 3)
+    for output in range(3):
+        assert torch.equal(maps[:, output], scores_with_cams(model, layer, images, (output,))[1][:, 0])
+    assert not torch.equal(maps[:, 0], maps[:, 1])
 
 
 def test_a_vision_transformer_has_scores_and_no_map():
     model = build_classifier(spec("vit_b_16", 3)).eval().requires_grad_(False)
     images = torch.zeros(1, 3, 64, 64)
     assert last_feature_map(model, images) is None
-    logits, maps = scores_with_cam(model, None, images)
+    logits, maps = scores_with_cams(model, None, images)
     assert logits.shape == (1, 1)
     assert maps is None
 
@@ -185,4 +199,5 @@ def test_gather_takes_the_rows_of_the_subset(training_files):
     images, truth = gather(samples, torch.tensor([0, 11]), torch.device("cpu"))
     pixels = np.load(training_files["pixels"])
     assert np.array_equal(images[:, 0].numpy(), pixels[[36, 47]])
+    assert truth.shape == (2, 1)
     assert np.array_equal(truth.numpy(), samples.truth[[0, 11]])

@@ -151,7 +151,7 @@ def test_it_learns_what_is_easy(training_files, tmp_path):
     task = TASK.model_copy(update={"augmentation": Augmentation(), "class_weights": False})
     outputs = train(training_files, tmp_path / "run", training=training, task=task)
     samples = load_samples(**training_files, target="bleed")
-    scores, cams = predict_samples(outputs["model.pt"], samples, torch.device("cpu"))
+    scores, cams = predict_samples(outputs["model.pt"], samples, "bleed", torch.device("cpu"))
     assert (scores["truth"] == (scores["probability"] > 0.5)).mean() > 0.9
     assert len(cams) == len(scores) == 24
     assert float(cams.min()) >= 0

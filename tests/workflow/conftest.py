@@ -38,6 +38,15 @@ TINY = {
                 }
             },
             "models": {"resnet18": {"weights": "none", "channels": 1}},
+            "runs": [
+                {
+                    "split": "grouped",
+                    "tasks": ["classify", "classify_augmented"],
+                    "models": ["resnet18"],
+                    "seeds": [42],
+                },
+                {"split": "naive_image", "tasks": ["classify"], "models": ["resnet18"], "seeds": [42]},
+            ],
         }
     },
 }

@@ -29,10 +29,10 @@ def test_every_preset_plans(preset, tmp_path):
     assert "train_classifier" in answer.stdout
 
 
-def test_the_demo_has_at_most_25_jobs_a_study(tmp_path):
+def test_the_demo_stays_small(tmp_path):
     answer = run(*(sys.executable, "-m", "snakemake", "--dry-run", "--config", f"results={tmp_path}", "preset=demo"))
     total = next(line for line in answer.stdout.splitlines() if line.startswith("total"))
-    assert int(total.split()[1]) <= 25
+    assert int(total.split()[1]) <= 36  # 16 for data, splits, comparison and pages, and four for each of five models
 
 
 @pytest.mark.parametrize("target", ["all", "phe_sich", "figures", "report"])

@@ -14,6 +14,7 @@ from scanline.config import load_config
 from scanline.core.code_digest import code_digest as digest_of_code
 from scanline.core.errors import InputError
 from scanline.report.kinds import KINDS
+from scanline.train.network_names import ULTRALYTICS_NAME
 
 RUN_FILES = "{split}/{task}/{model}/seed{seed}"
 TRAINING_THREADS = 8  # fewer where the machine, or --cores, has fewer
@@ -38,6 +39,11 @@ def one_of(names):
 def names_of(section):
     """A wildcard constraint: the entries of a section in any study."""
     return one_of(name for study in CONFIG.studies.values() for name in getattr(study, section))
+
+
+def labels():
+    """A wildcard constraint: the classes of any study."""
+    return one_of(label for study in CONFIG.studies.values() for label in study.labels)
 
 
 def tasks_of(*kinds):
@@ -71,11 +77,22 @@ ENVIRONMENT_OF = {
     "split_naive_image": "envs/split.yaml",
     "verify_split": "envs/split.yaml",
     "cache_pixels": "envs/curate.yaml",
+    "cache_masks": "envs/curate.yaml",
     "train_classifier": "envs/train.yaml",
+    "train_segmenter": "envs/segment.yaml",
+    "train_detector": "envs/detect.yaml",
     "predict_classifier": "envs/train.yaml",
+    "predict_segmenter": "envs/segment.yaml",
+    "predict_detector": "envs/detect.yaml",
     "evaluate_classifier": "envs/evaluate.yaml",
+    "evaluate_multilabel": "envs/evaluate.yaml",
+    "evaluate_segmenter": "envs/evaluate.yaml",
+    "evaluate_detector": "envs/evaluate.yaml",
     "compare_splits": "envs/evaluate.yaml",
     "plot_classifier": "envs/figures.yaml",
+    "plot_multilabel": "envs/figures.yaml",
+    "plot_segmenter": "envs/figures.yaml",
+    "plot_detector": "envs/figures.yaml",
     "plot_study": "envs/figures.yaml",
     "write_report": "envs/report.yaml",
     "write_overview": "envs/report.yaml",
@@ -129,6 +146,16 @@ def pixel_options(wildcards):
     return as_json(study_of(wildcards).pixels)
 
 
+def mask_options(wildcards):
+    study = study_of(wildcards)
+    outlining = [name for name, source in study.sources.items() if source.curate.mask_class == wildcards.label]
+    return as_json({**study.pixels.model_dump(), "target": wildcards.label, "sources": outlining})
+
+
+def mask_cache(wildcards):
+    return f"<results>/{wildcards.study}/prepared/masks/{study_of(wildcards).tasks[wildcards.task].target}.npy"
+
+
 def train_options(wildcards):
     study = study_of(wildcards)
     return as_json(
@@ -142,14 +169,36 @@ def train_options(wildcards):
 
 def predict_options(wildcards):
     study = study_of(wildcards)
-    return as_json({"target": study.tasks[wildcards.task].target, "device": study.training.device})
+    task = study.tasks[wildcards.task]
+    return as_json({"target": getattr(task, "targets", None) or task.target, "device": study.training.device})
+
+
+def predict_detector_options(wildcards):
+    study = study_of(wildcards)
+    return as_json({"targets": study.tasks[wildcards.task].targets, "device": study.training.device})
+
+
+def detector_digest(rule):
+    """A param: the digest of a detector's rule with the module of the network's family, which it picks by name."""
+
+    def digest(wildcards):
+        architecture = study_of(wildcards).models[wildcards.model].architecture
+        family = "ultralytics" if re.fullmatch(ULTRALYTICS_NAME, architecture) else "torchvision"
+        return code_digest(rule, f"scanline.train.{family}_detector")
+
+    return digest
+
+
+def target_of(task):
+    """The class or classes of a task, under the name that its kind gives them."""
+    return {"targets": task.targets} if hasattr(task, "targets") else {"target": task.target}
 
 
 def evaluate_options(wildcards):
     study = study_of(wildcards)
     return as_json(
         {
-            "target": study.tasks[wildcards.task].target,
+            **target_of(study.tasks[wildcards.task]),
             "evaluate": study.evaluate,
             "patient_salt": CONFIG.patient_salt,
         }
@@ -184,7 +233,7 @@ def is_phantom(study):
     return any(source.acquire.method == "phantom" for source in study.sources.values())
 
 
-def plot_classifier_options(wildcards):
+def plot_run_options(wildcards):
     study = study_of(wildcards)
     title = f"{wildcards.task}, {wildcards.model}, {wildcards.split}, seed {wildcards.seed}"
     return as_json(
@@ -193,6 +242,23 @@ def plot_classifier_options(wildcards):
             "title": title,
             "phantom": is_phantom(study),
         }
+    )
+
+
+def run_figure(name):
+    """An output: a figure of a run, with its place in Snakemake's report."""
+    return report(
+        f"<results>/{{study}}/figures/{RUN_FILES}/{name}.png",
+        caption=f"../report/{name}.rst",
+        category="{study}",
+        subcategory="Models",
+        labels={
+            "split": "{split}",
+            "task": "{task}",
+            "model": "{model}",
+            "seed": "{seed}",
+            "figure": name.replace("_", " "),
+        },
     )
 
 
@@ -327,7 +393,7 @@ def weights_input(wildcards):
     """What must be there before training: acquired ImageNet weights, a file of the user's, or nothing."""
     model = study_of(wildcards).models[wildcards.model]
     if model.weights == "imagenet":
-        return f"<results>/weights/{model.architecture}.json"
+        return f"<results>/weights/{model.imagenet_network()}.json"
     return [] if model.weights == "none" else model.weights
 
 

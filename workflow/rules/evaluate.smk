@@ -43,6 +43,8 @@ rule evaluate_classifier:
         f"<logs>/evaluate_classifier/{{study}}/{RUN_FILES}.log",
     benchmark:
         f"<benchmarks>/evaluate_classifier/{{study}}/{RUN_FILES}.tsv"
+    wildcard_constraints:
+        task=tasks_of("binary"),
     conda:
         "../../envs/evaluate.yaml"
     params:
@@ -54,6 +56,186 @@ rule evaluate_classifier:
         " --metrics {output.metrics:q} --operating-point {output.operating_point:q}"
         " --per-image {output.per_image:q} --per-image-csv {output.per_image_csv:q} --curves {output.curves:q}"
         " > {log:q} 2>&1"
+
+
+rule evaluate_multilabel:
+    input:
+        scores=f"<results>/{{study}}/predictions/{RUN_FILES}/scores.parquet",
+        cams=f"<results>/{{study}}/predictions/{RUN_FILES}/cams.npz",
+        images="<results>/{study}/curated/images.parquet",
+        boxes="<results>/{study}/curated/boxes.parquet",
+    output:
+        metrics=report(
+            f"<results>/{{study}}/metrics/{RUN_FILES}/metrics.json",
+            caption="../report/metrics.rst",
+            category="{study}",
+            subcategory="Metrics",
+            labels={
+                "split": "{split}",
+                "task": "{task}",
+                "model": "{model}",
+                "seed": "{seed}",
+                "table": "metrics",
+            },
+        ),
+        operating_point=f"<results>/{{study}}/metrics/{RUN_FILES}/operating_point.json",
+        per_image=f"<results>/{{study}}/metrics/{RUN_FILES}/per_image.parquet",
+        per_image_csv=report(
+            f"<results>/{{study}}/metrics/{RUN_FILES}/per_image.csv",
+            caption="../report/per_image.rst",
+            category="{study}",
+            subcategory="Metrics",
+            labels={
+                "split": "{split}",
+                "task": "{task}",
+                "model": "{model}",
+                "seed": "{seed}",
+                "table": "images",
+            },
+        ),
+        curves=f"<results>/{{study}}/metrics/{RUN_FILES}/curves.parquet",
+    log:
+        f"<logs>/evaluate_multilabel/{{study}}/{RUN_FILES}.log",
+    benchmark:
+        f"<benchmarks>/evaluate_multilabel/{{study}}/{RUN_FILES}.tsv"
+    wildcard_constraints:
+        task=tasks_of("multilabel"),
+    conda:
+        "../../envs/evaluate.yaml"
+    params:
+        options=evaluate_options,
+        code=code_digest("evaluate_multilabel"),
+    shell:
+        "python workflow/scripts/evaluate_multilabel.py --options {params.options:q} --scores {input.scores:q}"
+        " --cams {input.cams:q} --images {input.images:q} --boxes {input.boxes:q}"
+        " --metrics {output.metrics:q} --operating-point {output.operating_point:q}"
+        " --per-image {output.per_image:q} --per-image-csv {output.per_image_csv:q} --curves {output.curves:q}"
+        " > {log:q} 2>&1"
+
+
+rule evaluate_segmenter:
+    input:
+        maps=f"<results>/{{study}}/predictions/{RUN_FILES}/maps.npz",
+        table=f"<results>/{{study}}/predictions/{RUN_FILES}/maps.parquet",
+        masks=mask_cache,
+        index="<results>/{study}/prepared/pixels.parquet",
+        images="<results>/{study}/curated/images.parquet",
+        labels="<results>/{study}/curated/labels.parquet",
+    output:
+        metrics=report(
+            f"<results>/{{study}}/metrics/{RUN_FILES}/metrics.json",
+            caption="../report/metrics.rst",
+            category="{study}",
+            subcategory="Metrics",
+            labels={
+                "split": "{split}",
+                "task": "{task}",
+                "model": "{model}",
+                "seed": "{seed}",
+                "table": "metrics",
+            },
+        ),
+        operating_point=f"<results>/{{study}}/metrics/{RUN_FILES}/operating_point.json",
+        per_image=f"<results>/{{study}}/metrics/{RUN_FILES}/per_image.parquet",
+        per_image_csv=report(
+            f"<results>/{{study}}/metrics/{RUN_FILES}/per_image.csv",
+            caption="../report/per_image.rst",
+            category="{study}",
+            subcategory="Metrics",
+            labels={
+                "split": "{split}",
+                "task": "{task}",
+                "model": "{model}",
+                "seed": "{seed}",
+                "table": "images",
+            },
+        ),
+    log:
+        f"<logs>/evaluate_segmenter/{{study}}/{RUN_FILES}.log",
+    benchmark:
+        f"<benchmarks>/evaluate_segmenter/{{study}}/{RUN_FILES}.tsv"
+    wildcard_constraints:
+        task=tasks_of("segment"),
+    conda:
+        "../../envs/evaluate.yaml"
+    params:
+        options=evaluate_options,
+        code=code_digest("evaluate_segmenter"),
+    shell:
+        "python workflow/scripts/evaluate_segmenter.py --options {params.options:q} --maps {input.maps:q}"
+        " --table {input.table:q} --masks {input.masks:q} --index {input.index:q} --images {input.images:q}"
+        " --labels {input.labels:q} --metrics {output.metrics:q} --operating-point {output.operating_point:q}"
+        " --per-image {output.per_image:q} --per-image-csv {output.per_image_csv:q} > {log:q} 2>&1"
+
+
+rule evaluate_detector:
+    input:
+        detections=f"<results>/{{study}}/predictions/{RUN_FILES}/detections.parquet",
+        predicted=f"<results>/{{study}}/predictions/{RUN_FILES}/predicted.parquet",
+        images="<results>/{study}/curated/images.parquet",
+        boxes="<results>/{study}/curated/boxes.parquet",
+        labels="<results>/{study}/curated/labels.parquet",
+    output:
+        metrics=report(
+            f"<results>/{{study}}/metrics/{RUN_FILES}/metrics.json",
+            caption="../report/metrics.rst",
+            category="{study}",
+            subcategory="Metrics",
+            labels={
+                "split": "{split}",
+                "task": "{task}",
+                "model": "{model}",
+                "seed": "{seed}",
+                "table": "metrics",
+            },
+        ),
+        operating_point=f"<results>/{{study}}/metrics/{RUN_FILES}/operating_point.json",
+        curves=f"<results>/{{study}}/metrics/{RUN_FILES}/curves.parquet",
+        box_outcomes=f"<results>/{{study}}/metrics/{RUN_FILES}/box_outcomes.parquet",
+        image_level=f"<results>/{{study}}/metrics/{RUN_FILES}/image_level.parquet",
+        detections_csv=report(
+            f"<results>/{{study}}/metrics/{RUN_FILES}/detections.csv",
+            caption="../report/detections.rst",
+            category="{study}",
+            subcategory="Metrics",
+            labels={
+                "split": "{split}",
+                "task": "{task}",
+                "model": "{model}",
+                "seed": "{seed}",
+                "table": "detections",
+            },
+        ),
+        image_level_csv=report(
+            f"<results>/{{study}}/metrics/{RUN_FILES}/image_level.csv",
+            caption="../report/per_image.rst",
+            category="{study}",
+            subcategory="Metrics",
+            labels={
+                "split": "{split}",
+                "task": "{task}",
+                "model": "{model}",
+                "seed": "{seed}",
+                "table": "images",
+            },
+        ),
+    log:
+        f"<logs>/evaluate_detector/{{study}}/{RUN_FILES}.log",
+    benchmark:
+        f"<benchmarks>/evaluate_detector/{{study}}/{RUN_FILES}.tsv"
+    wildcard_constraints:
+        task=tasks_of("detect"),
+    conda:
+        "../../envs/evaluate.yaml"
+    params:
+        options=evaluate_options,
+        code=code_digest("evaluate_detector"),
+    shell:
+        "python workflow/scripts/evaluate_detector.py --options {params.options:q} --detections {input.detections:q}"
+        " --predicted {input.predicted:q} --images {input.images:q} --boxes {input.boxes:q} --labels {input.labels:q}"
+        " --metrics {output.metrics:q} --operating-point {output.operating_point:q} --curves {output.curves:q}"
+        " --box-outcomes {output.box_outcomes:q} --image-level {output.image_level:q}"
+        " --detections-csv {output.detections_csv:q} --image-level-csv {output.image_level_csv:q} > {log:q} 2>&1"
 
 
 rule compare_splits:

@@ -14,92 +14,22 @@ rule plot_classifier:
         images="<results>/{study}/curated/images.parquet",
         boxes="<results>/{study}/curated/boxes.parquet",
     output:
-        loss=report(
-            f"<results>/{{study}}/figures/{RUN_FILES}/loss.png",
-            caption="../report/loss.rst",
-            category="{study}",
-            subcategory="Models",
-            labels={
-                "split": "{split}",
-                "task": "{task}",
-                "model": "{model}",
-                "seed": "{seed}",
-                "figure": "loss",
-            },
-        ),
-        roc=report(
-            f"<results>/{{study}}/figures/{RUN_FILES}/roc.png",
-            caption="../report/roc.rst",
-            category="{study}",
-            subcategory="Models",
-            labels={
-                "split": "{split}",
-                "task": "{task}",
-                "model": "{model}",
-                "seed": "{seed}",
-                "figure": "roc",
-            },
-        ),
-        precision_recall=report(
-            f"<results>/{{study}}/figures/{RUN_FILES}/precision_recall.png",
-            caption="../report/precision_recall.rst",
-            category="{study}",
-            subcategory="Models",
-            labels={
-                "split": "{split}",
-                "task": "{task}",
-                "model": "{model}",
-                "seed": "{seed}",
-                "figure": "precision recall",
-            },
-        ),
-        confusion=report(
-            f"<results>/{{study}}/figures/{RUN_FILES}/confusion.png",
-            caption="../report/confusion.rst",
-            category="{study}",
-            subcategory="Models",
-            labels={
-                "split": "{split}",
-                "task": "{task}",
-                "model": "{model}",
-                "seed": "{seed}",
-                "figure": "confusion",
-            },
-        ),
-        calibration=report(
-            f"<results>/{{study}}/figures/{RUN_FILES}/calibration.png",
-            caption="../report/calibration.rst",
-            category="{study}",
-            subcategory="Models",
-            labels={
-                "split": "{split}",
-                "task": "{task}",
-                "model": "{model}",
-                "seed": "{seed}",
-                "figure": "calibration",
-            },
-        ),
-        examples=report(
-            f"<results>/{{study}}/figures/{RUN_FILES}/examples.png",
-            caption="../report/examples.rst",
-            category="{study}",
-            subcategory="Models",
-            labels={
-                "split": "{split}",
-                "task": "{task}",
-                "model": "{model}",
-                "seed": "{seed}",
-                "figure": "examples",
-            },
-        ),
+        loss=run_figure("loss"),
+        roc=run_figure("roc"),
+        precision_recall=run_figure("precision_recall"),
+        confusion=run_figure("confusion"),
+        calibration=run_figure("calibration"),
+        examples=run_figure("examples"),
     log:
         f"<logs>/plot_classifier/{{study}}/{RUN_FILES}.log",
     benchmark:
         f"<benchmarks>/plot_classifier/{{study}}/{RUN_FILES}.tsv"
+    wildcard_constraints:
+        task=tasks_of("binary"),
     conda:
         "../../envs/figures.yaml"
     params:
-        options=plot_classifier_options,
+        options=plot_run_options,
         code=code_digest("plot_classifier"),
     shell:
         "python workflow/scripts/plot_classifier.py --options {params.options:q} --history {input.history:q}"
@@ -108,6 +38,121 @@ rule plot_classifier:
         " --boxes {input.boxes:q} --loss {output.loss:q} --roc {output.roc:q}"
         " --precision-recall {output.precision_recall:q} --confusion {output.confusion:q}"
         " --calibration {output.calibration:q} --examples {output.examples:q} > {log:q} 2>&1"
+
+
+rule plot_multilabel:
+    input:
+        history=f"<results>/{{study}}/models/{RUN_FILES}/history.csv",
+        run=f"<results>/{{study}}/models/{RUN_FILES}/run.json",
+        metrics=f"<results>/{{study}}/metrics/{RUN_FILES}/metrics.json",
+        curves=f"<results>/{{study}}/metrics/{RUN_FILES}/curves.parquet",
+        per_image=f"<results>/{{study}}/metrics/{RUN_FILES}/per_image.parquet",
+        cams=f"<results>/{{study}}/predictions/{RUN_FILES}/cams.npz",
+        pixels="<results>/{study}/prepared/pixels.npy",
+        index="<results>/{study}/prepared/pixels.parquet",
+        images="<results>/{study}/curated/images.parquet",
+        boxes="<results>/{study}/curated/boxes.parquet",
+    output:
+        loss=run_figure("loss"),
+        roc=run_figure("roc"),
+        precision_recall=run_figure("precision_recall"),
+        areas=run_figure("areas"),
+        confusion=run_figure("confusion"),
+        calibration=run_figure("calibration"),
+        errors_together=run_figure("errors_together"),
+        examples=run_figure("examples"),
+    log:
+        f"<logs>/plot_multilabel/{{study}}/{RUN_FILES}.log",
+    benchmark:
+        f"<benchmarks>/plot_multilabel/{{study}}/{RUN_FILES}.tsv"
+    wildcard_constraints:
+        task=tasks_of("multilabel"),
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        options=plot_run_options,
+        code=code_digest("plot_multilabel"),
+    shell:
+        "python workflow/scripts/plot_multilabel.py --options {params.options:q} --history {input.history:q}"
+        " --run {input.run:q} --metrics {input.metrics:q} --curves {input.curves:q} --per-image {input.per_image:q}"
+        " --cams {input.cams:q} --pixels {input.pixels:q} --index {input.index:q} --images {input.images:q}"
+        " --boxes {input.boxes:q} --loss {output.loss:q} --roc {output.roc:q}"
+        " --precision-recall {output.precision_recall:q} --areas {output.areas:q} --confusion {output.confusion:q}"
+        " --calibration {output.calibration:q} --errors-together {output.errors_together:q}"
+        " --examples {output.examples:q} > {log:q} 2>&1"
+
+
+rule plot_detector:
+    input:
+        history=f"<results>/{{study}}/models/{RUN_FILES}/history.csv",
+        run=f"<results>/{{study}}/models/{RUN_FILES}/run.json",
+        metrics=f"<results>/{{study}}/metrics/{RUN_FILES}/metrics.json",
+        curves=f"<results>/{{study}}/metrics/{RUN_FILES}/curves.parquet",
+        box_outcomes=f"<results>/{{study}}/metrics/{RUN_FILES}/box_outcomes.parquet",
+        image_level=f"<results>/{{study}}/metrics/{RUN_FILES}/image_level.parquet",
+        pixels="<results>/{study}/prepared/pixels.npy",
+        index="<results>/{study}/prepared/pixels.parquet",
+        images="<results>/{study}/curated/images.parquet",
+    output:
+        training=run_figure("training"),
+        precision_recall=run_figure("precision_recall"),
+        froc=run_figure("froc"),
+        confusion=run_figure("confusion"),
+        examples=run_figure("examples"),
+    log:
+        f"<logs>/plot_detector/{{study}}/{RUN_FILES}.log",
+    benchmark:
+        f"<benchmarks>/plot_detector/{{study}}/{RUN_FILES}.tsv"
+    wildcard_constraints:
+        task=tasks_of("detect"),
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        options=plot_run_options,
+        code=code_digest("plot_detector"),
+    shell:
+        "python workflow/scripts/plot_detector.py --options {params.options:q} --history {input.history:q}"
+        " --run {input.run:q} --metrics {input.metrics:q} --curves {input.curves:q}"
+        " --box-outcomes {input.box_outcomes:q} --image-level {input.image_level:q} --pixels {input.pixels:q}"
+        " --index {input.index:q} --images {input.images:q} --training {output.training:q}"
+        " --precision-recall {output.precision_recall:q} --froc {output.froc:q} --confusion {output.confusion:q}"
+        " --examples {output.examples:q} > {log:q} 2>&1"
+
+
+rule plot_segmenter:
+    input:
+        history=f"<results>/{{study}}/models/{RUN_FILES}/history.csv",
+        run=f"<results>/{{study}}/models/{RUN_FILES}/run.json",
+        metrics=f"<results>/{{study}}/metrics/{RUN_FILES}/metrics.json",
+        per_image=f"<results>/{{study}}/metrics/{RUN_FILES}/per_image.parquet",
+        pixels="<results>/{study}/prepared/pixels.npy",
+        index="<results>/{study}/prepared/pixels.parquet",
+        masks=mask_cache,
+        maps=f"<results>/{{study}}/predictions/{RUN_FILES}/maps.npz",
+        table=f"<results>/{{study}}/predictions/{RUN_FILES}/maps.parquet",
+    output:
+        training=run_figure("training"),
+        dice=run_figure("dice"),
+        pixel_confusion=run_figure("pixel_confusion"),
+        image_confusion=run_figure("image_confusion"),
+        overlays=run_figure("overlays"),
+    log:
+        f"<logs>/plot_segmenter/{{study}}/{RUN_FILES}.log",
+    benchmark:
+        f"<benchmarks>/plot_segmenter/{{study}}/{RUN_FILES}.tsv"
+    wildcard_constraints:
+        task=tasks_of("segment"),
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        options=plot_run_options,
+        code=code_digest("plot_segmenter"),
+    shell:
+        "python workflow/scripts/plot_segmenter.py --options {params.options:q} --history {input.history:q}"
+        " --run {input.run:q} --metrics {input.metrics:q} --per-image {input.per_image:q} --pixels {input.pixels:q}"
+        " --index {input.index:q} --masks {input.masks:q} --maps {input.maps:q} --table {input.table:q}"
+        " --training {output.training:q} --dice {output.dice:q} --pixel-confusion {output.pixel_confusion:q}"
+        " --image-confusion {output.image_confusion:q} --overlays {output.overlays:q} > {log:q} 2>&1"
 
 
 rule plot_study:

@@ -17,6 +17,8 @@ rule predict_classifier:
         f"<logs>/predict_classifier/{{study}}/{RUN_FILES}.log",
     benchmark:
         f"<benchmarks>/predict_classifier/{{study}}/{RUN_FILES}.tsv"
+    wildcard_constraints:
+        task=tasks_of("binary", "multilabel"),
     conda:
         "../../envs/train.yaml"
     threads: TRAINING_THREADS
@@ -29,3 +31,67 @@ rule predict_classifier:
         "python workflow/scripts/predict_classifier.py --options {params.options:q} --threads {threads}"
         " --model {input.model:q} --pixels {input.pixels:q} --index {input.index:q} --labels {input.labels:q}"
         " --split {input.split:q} --scores {output.scores:q} --cams {output.cams:q} > {log:q} 2>&1"
+
+
+rule predict_segmenter:
+    input:
+        model=f"<results>/{{study}}/models/{RUN_FILES}/model.pt",
+        pixels="<results>/{study}/prepared/pixels.npy",
+        index="<results>/{study}/prepared/pixels.parquet",
+        masks=mask_cache,
+        split="<results>/{study}/splits/{split}/split.parquet",
+    output:
+        maps=f"<results>/{{study}}/predictions/{RUN_FILES}/maps.npz",
+        table=f"<results>/{{study}}/predictions/{RUN_FILES}/maps.parquet",
+    log:
+        f"<logs>/predict_segmenter/{{study}}/{RUN_FILES}.log",
+    benchmark:
+        f"<benchmarks>/predict_segmenter/{{study}}/{RUN_FILES}.tsv"
+    wildcard_constraints:
+        task=tasks_of("segment"),
+    conda:
+        "../../envs/segment.yaml"
+    threads: TRAINING_THREADS
+    resources:
+        gpu=gpus,
+    params:
+        options=predict_options,
+        code=code_digest("predict_segmenter"),
+    shell:
+        "python workflow/scripts/predict_segmenter.py --options {params.options:q} --threads {threads}"
+        " --model {input.model:q} --pixels {input.pixels:q} --index {input.index:q} --masks {input.masks:q}"
+        " --split {input.split:q} --maps {output.maps:q} --table {output.table:q} > {log:q} 2>&1"
+
+
+rule predict_detector:
+    input:
+        model=f"<results>/{{study}}/models/{RUN_FILES}/model.pt",
+        pixels="<results>/{study}/prepared/pixels.npy",
+        index="<results>/{study}/prepared/pixels.parquet",
+        images="<results>/{study}/curated/images.parquet",
+        boxes="<results>/{study}/curated/boxes.parquet",
+        labels="<results>/{study}/curated/labels.parquet",
+        split="<results>/{study}/splits/{split}/split.parquet",
+    output:
+        detections=f"<results>/{{study}}/predictions/{RUN_FILES}/detections.parquet",
+        predicted=f"<results>/{{study}}/predictions/{RUN_FILES}/predicted.parquet",
+    log:
+        f"<logs>/predict_detector/{{study}}/{RUN_FILES}.log",
+    benchmark:
+        f"<benchmarks>/predict_detector/{{study}}/{RUN_FILES}.tsv"
+    wildcard_constraints:
+        task=tasks_of("detect"),
+    conda:
+        "../../envs/detect.yaml"
+    threads: TRAINING_THREADS
+    resources:
+        gpu=gpus,
+    params:
+        options=predict_detector_options,
+        code=detector_digest("predict_detector"),
+    shell:
+        "python workflow/scripts/predict_detector.py --options {params.options:q} --threads {threads}"
+        " --model {input.model:q}"
+        " --pixels {input.pixels:q} --index {input.index:q} --images {input.images:q} --boxes {input.boxes:q}"
+        " --labels {input.labels:q} --split {input.split:q}"
+        " --detections {output.detections:q} --predicted {output.predicted:q} > {log:q} 2>&1"

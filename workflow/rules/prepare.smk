@@ -1,4 +1,4 @@
-"""Stage 4, prepare. In: curated images. Out: the pixel cache, each image decoded and resized once."""
+"""Stage 4, prepare. In: curated images. Out: the caches of pixels and masks, each decoded and resized once."""
 
 
 rule cache_pixels:
@@ -20,3 +20,24 @@ rule cache_pixels:
     shell:
         "python workflow/scripts/cache_pixels.py --options {params.options:q} --images {input.images:q}"
         " --pixels {output.pixels:q} --index {output.index:q} --threads {threads} > {log:q} 2>&1"
+
+
+rule cache_masks:
+    input:
+        images="<results>/{study}/curated/images.parquet",
+        labels="<results>/{study}/curated/labels.parquet",
+        index="<results>/{study}/prepared/pixels.parquet",
+    output:
+        masks="<results>/{study}/prepared/masks/{label}.npy",
+    log:
+        "<logs>/cache_masks/{study}/{label}.log",
+    benchmark:
+        "<benchmarks>/cache_masks/{study}/{label}.tsv"
+    conda:
+        "../../envs/curate.yaml"
+    params:
+        options=mask_options,
+        code=code_digest("cache_masks"),
+    shell:
+        "python workflow/scripts/cache_masks.py --options {params.options:q} --images {input.images:q}"
+        " --labels {input.labels:q} --index {input.index:q} --masks {output.masks:q} > {log:q} 2>&1"

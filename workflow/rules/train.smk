@@ -21,6 +21,8 @@ rule train_classifier:
         f"<logs>/train_classifier/{{study}}/{RUN_FILES}.log",
     benchmark:
         f"<benchmarks>/train_classifier/{{study}}/{RUN_FILES}.tsv"
+    wildcard_constraints:
+        task=tasks_of("binary", "multilabel"),
     retries: 2
     conda:
         "../../envs/train.yaml"
@@ -36,4 +38,79 @@ rule train_classifier:
         "python workflow/scripts/train_classifier.py --options {params.options:q} --seed {wildcards.seed}"
         " --threads {threads} --code {params.code} --store {params.store:q} --pixels {input.pixels:q}"
         " --index {input.index:q} --labels {input.labels:q} --split {input.split:q} --receipt {input.receipt:q}"
+        " {params.weights} --model {output.model:q} --history {output.history:q} --run {output.run:q} > {log:q} 2>&1"
+
+
+rule train_segmenter:
+    input:
+        pixels="<results>/{study}/prepared/pixels.npy",
+        index="<results>/{study}/prepared/pixels.parquet",
+        masks=mask_cache,
+        split="<results>/{study}/splits/{split}/split.parquet",
+        receipt="<results>/{study}/splits/{split}/receipt.json",
+        weights=weights_input,
+    output:
+        model=f"<results>/{{study}}/models/{RUN_FILES}/model.pt",
+        history=f"<results>/{{study}}/models/{RUN_FILES}/history.csv",
+        run=f"<results>/{{study}}/models/{RUN_FILES}/run.json",
+    log:
+        f"<logs>/train_segmenter/{{study}}/{RUN_FILES}.log",
+    benchmark:
+        f"<benchmarks>/train_segmenter/{{study}}/{RUN_FILES}.tsv"
+    wildcard_constraints:
+        task=tasks_of("segment"),
+    retries: 2
+    conda:
+        "../../envs/segment.yaml"
+    threads: TRAINING_THREADS
+    resources:
+        gpu=gpus,
+    params:
+        options=train_options,
+        store=model_store,
+        weights=weights_argument,
+        code=code_digest("train_segmenter"),
+    shell:
+        "python workflow/scripts/train_segmenter.py --options {params.options:q} --seed {wildcards.seed}"
+        " --threads {threads} --code {params.code} --store {params.store:q} --pixels {input.pixels:q}"
+        " --index {input.index:q} --masks {input.masks:q} --split {input.split:q} --receipt {input.receipt:q}"
+        " {params.weights} --model {output.model:q} --history {output.history:q} --run {output.run:q} > {log:q} 2>&1"
+
+
+rule train_detector:
+    input:
+        pixels="<results>/{study}/prepared/pixels.npy",
+        index="<results>/{study}/prepared/pixels.parquet",
+        images="<results>/{study}/curated/images.parquet",
+        boxes="<results>/{study}/curated/boxes.parquet",
+        labels="<results>/{study}/curated/labels.parquet",
+        split="<results>/{study}/splits/{split}/split.parquet",
+        receipt="<results>/{study}/splits/{split}/receipt.json",
+        weights=weights_input,
+    output:
+        model=f"<results>/{{study}}/models/{RUN_FILES}/model.pt",
+        history=f"<results>/{{study}}/models/{RUN_FILES}/history.csv",
+        run=f"<results>/{{study}}/models/{RUN_FILES}/run.json",
+    log:
+        f"<logs>/train_detector/{{study}}/{RUN_FILES}.log",
+    benchmark:
+        f"<benchmarks>/train_detector/{{study}}/{RUN_FILES}.tsv"
+    wildcard_constraints:
+        task=tasks_of("detect"),
+    retries: 2
+    conda:
+        "../../envs/detect.yaml"
+    threads: TRAINING_THREADS
+    resources:
+        gpu=gpus,
+    params:
+        options=train_options,
+        store=model_store,
+        weights=weights_argument,
+        code=detector_digest("train_detector"),
+    shell:
+        "python workflow/scripts/train_detector.py --options {params.options:q} --seed {wildcards.seed}"
+        " --threads {threads} --code {params.code} --store {params.store:q} --receipt {input.receipt:q}"
+        " --pixels {input.pixels:q} --index {input.index:q} --images {input.images:q} --boxes {input.boxes:q}"
+        " --labels {input.labels:q} --split {input.split:q}"
         " {params.weights} --model {output.model:q} --history {output.history:q} --run {output.run:q} > {log:q} 2>&1"

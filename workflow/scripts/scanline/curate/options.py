@@ -21,6 +21,16 @@ class PatientTable(Options):
     )
 
 
+class LabelTable(Options):
+    """A CSV or spreadsheet with one row an image: 1 or 0 for each class, empty where nobody looked."""
+
+    path: str = Field(description="File relative to the source's folder; .csv or .xlsx. Absent is fine: no labels.")
+    image_column: str = Field(
+        default="image", description="Its column that names the image: a file name, with or without suffix, or a path."
+    )
+    columns: dict[str, str] = Field(min_length=1, description="Study class to the table's column.")
+
+
 class CurateOptions(Options):
     """One source's layout and what its annotators looked for."""
 
@@ -35,6 +45,9 @@ class CurateOptions(Options):
     mask_class: str | None = Field(default=None, description="Study class that the masks outline; null without masks.")
     modality: str | None = Field(default=None, description="CT, MR, DX ...: DICOM's term, written to the images table.")
     patient_table: PatientTable | None = Field(default=None, description="Metadata joined by patient.")
+    label_table: LabelTable | None = Field(
+        default=None, description="Labels joined by image, besides those that boxes and masks give."
+    )
 
 
 class CurateSource(Options):

@@ -58,7 +58,7 @@ def read_patient_table(folder: Path, options: PatientTable) -> Patients:
     """
     path = folder / options.path
     _check_names(options, path)
-    table = _read_text(path)
+    table = read_text_table(path, "patient")
     _check_columns(table, options, path)
     values: dict[str, dict[str, Value]] = {}
     rows: dict[str, int] = {}
@@ -117,8 +117,16 @@ def _check_names(options: PatientTable, path: Path) -> None:
         )
 
 
-def _read_text(path: Path) -> pd.DataFrame:
-    """All cells as text, empty ones as ''."""
+def read_text_table(path: Path, row_is: str) -> pd.DataFrame:
+    """All cells of a table as text, empty ones as ''.
+
+    Args:
+        path: An .xlsx or a CSV file, told apart by the content.
+        row_is: What a row describes, for the error.
+
+    Raises:
+        InputError: If it is no readable table.
+    """
     content = path.read_bytes()
     try:
         if content.startswith(ZIP_MAGIC):
@@ -136,8 +144,8 @@ def _read_text(path: Path) -> pd.DataFrame:
         raise InputError(
             path,
             found=f"no readable table ({error})",
-            expected="an .xlsx or a CSV file in UTF-8, one row a patient below one row of column names",
-            next_step="Save it anew, or remove it: the metadata is optional.",
+            expected=f"an .xlsx or a CSV file in UTF-8, one row for each {row_is} below one row of column names",
+            next_step="Save it anew, or remove it: the table is optional.",
         ) from error
     table.columns = table.columns.astype(str).str.strip()
     return table.fillna("")

@@ -12,12 +12,13 @@ from scanline.core.tables import BOXES, IMAGES, REJECTS, labels_schema, make_tab
 from scanline.curate.entries import Entry, Reject
 from scanline.curate.inspection import Inspected, inspect_all, inspect_file, inspect_image, inspect_mask
 from scanline.curate.judge import Verdict, judge
+from scanline.curate.label_table import merge_labels, read_label_table
 from scanline.curate.layouts import check_layout, load_adapter
 from scanline.curate.options import CurateOptions, CurateSource
 from scanline.curate.patient_table import Patients, match_patients, patient_key, read_patient_table
 
 STAGE = "curate"
-OTHER_REASONS = ("not_in_layout", "patient_table")  # notes of whole files that are no image, annotation or mask
+OTHER_REASONS = ("not_in_layout", "patient_table", "label_table")  # of whole files that are no image, annotation, mask
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def curate_source(name: str, files: pd.DataFrame, manifest: Path, options: Curat
 
     Raises:
         InputError: If the layout is wrong, a class is not mapped, a file changed since the manifest was made, no
-            image is left, or the patient table is wrong.
+            image is left, or the patient table or the label table is wrong.
     """
     folder = Path(options.folder)
     layout = check_layout(options.curate, f"sources.{name}.curate")
@@ -85,7 +86,8 @@ def curate_source(name: str, files: pd.DataFrame, manifest: Path, options: Curat
     if patients is not None and options.curate.patient_table is not None:
         seen = [verdict.entry.patient_id for verdict in verdicts if verdict.entry.patient_id is not None]
         rejects += [*patients.rejects, *match_patients(patients, seen, options.curate.patient_table)]
-    return _tables(source, options.labels, verdicts, images, rejects, patients)
+    verdicts, of_labels = _add_label_table(source, options.labels, verdicts)
+    return _tables(source, options.labels, verdicts, images, [*rejects, *of_labels], patients)
 
 
 def _check_sizes(source: _Source, files: pd.DataFrame) -> None:
@@ -194,10 +196,14 @@ def _refuse_orphans(
 
 
 def _note_others(others: Iterable[str], options: CurateOptions) -> list[Reject]:
-    table = None if options.patient_table is None else options.patient_table.path
+    tables = {
+        table.path: reason
+        for reason, table in (("patient_table", options.patient_table), ("label_table", options.label_table))
+        if table is not None
+    }
     return [
-        Reject(path, None, "noted", "patient_table", "read as the patient table")
-        if path == table
+        Reject(path, None, "noted", tables[path], f"read as the {tables[path].replace('_', ' ')}")
+        if path in tables
         else Reject(path, None, "noted", "not_in_layout", "matches nothing of the layout: not used")
         for path in others
     ]
@@ -230,6 +236,17 @@ def _patients(source: _Source) -> Patients | None:
         return None
     _check_hashes(source, {options.path: inspect_file(source.folder / options.path)})
     return read_patient_table(source.folder, options)
+
+
+def _add_label_table(
+    source: _Source, labels: Sequence[str], verdicts: list[Verdict]
+) -> tuple[list[Verdict], list[Reject]]:
+    """The verdicts with the labels of the label table where the source has one and the manifest lists it."""
+    options = source.options.label_table
+    if options is None or options.path not in source.sha256:
+        return verdicts, []
+    _check_hashes(source, {options.path: inspect_file(source.folder / options.path)})
+    return merge_labels(read_label_table(source.folder, options, labels), verdicts, options, source.folder)
 
 
 def _tables(

@@ -1,5 +1,6 @@
 """Grad-CAM for any convolutional network (Selvaraju et al. 2017, ICCV, equations 1 and 2)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -37,20 +38,22 @@ def last_feature_map(model: nn.Module, images: torch.Tensor) -> nn.Module | None
     return None if not found or found[-1] is first else found[-1]
 
 
-def scores_with_cam(
-    model: nn.Module, layer: nn.Module | None, images: torch.Tensor, output: int = 0
+def scores_with_cams(
+    model: nn.Module, layer: nn.Module | None, images: torch.Tensor, outputs: Sequence[int] = (0,)
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Logits of a batch, and where in each image one output's evidence lies.
+    """Logits of a batch, and where in each image the evidence of each output lies.
+
+    The network runs once; each further output costs a backward pass through the layers after the map.
 
     Args:
         model: The network, in evaluation mode.
         layer: From `last_feature_map`; None gives no maps.
         images: Shape (b, channels, size, size), normalised.
-        output: Index of the output to explain.
+        outputs: Indices of the outputs to explain.
 
     Returns:
-        Logits, shape (b, outputs); maps, shape (b, h, w), in [0, 1], each divided by its maximum (all zero where
-        nothing speaks for the class), or None.
+        Logits, shape (b, all outputs); maps, shape (b, outputs, h, w), in [0, 1], each divided by its maximum (all
+        zero where nothing speaks for the class), or None.
     """
     if layer is None:
         with torch.no_grad():
@@ -66,7 +69,10 @@ def scores_with_cam(
         logits = model(images)
     finally:
         handle.remove()
-    (gradient,) = torch.autograd.grad(logits[:, output].sum(), kept[-1])
-    weights = gradient.mean(dim=(2, 3), keepdim=True)
-    maps = functional.relu((weights * kept[-1]).sum(dim=1)).detach()
-    return logits.detach(), maps / maps.amax(dim=(1, 2), keepdim=True).clamp_min(1e-12)
+    maps = []
+    for place, output in enumerate(outputs):
+        (gradient,) = torch.autograd.grad(logits[:, output].sum(), kept[-1], retain_graph=place + 1 < len(outputs))
+        weights = gradient.mean(dim=(2, 3), keepdim=True)
+        maps.append(functional.relu((weights * kept[-1]).sum(dim=1)).detach())
+    stacked = torch.stack(maps, dim=1)
+    return logits.detach(), stacked / stacked.amax(dim=(2, 3), keepdim=True).clamp_min(1e-12)

@@ -10,5 +10,7 @@ from scanline.core.options import Options
 class PredictOptions(Options):
     """The part of the study file that predictions depend on."""
 
-    target: str = Field(description="The class that the model predicts.")
+    target: str | tuple[str, ...] = Field(
+        description="The class that the model predicts; the labels of a multi-label model, in its order."
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(description="cuda without a GPU fails at once.")

@@ -1,5 +1,6 @@
-"""The images of a task, subset by subset: pixels, truth, and nothing where the truth is unknown."""
+"""The images of a task, subset by subset: pixels and truth, null where the truth is unknown."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanline.core.errors import InputError
+from scanline.core.log import logger
 from scanline.core.tables import SPLIT, read_table
 
 
@@ -17,68 +19,117 @@ class Samples:
     Attributes:
         image_ids: Shape (n,), str.
         rows: Shape (n,), int64: rows of `pixels`.
-        truth: Shape (n,), float32: 1 where the class is there, 0 where it is not.
+        truth: Shape (n, classes), float32: 1 where the class is there, 0 where it is not, NaN where nobody looked.
+            At least one class of each image is known; a single class therefore always is.
         pixels: The whole pixel cache, shape (images, size, size), uint8, mapped into memory.
+        left_out: Images of the subset of which no class is known.
     """
 
     image_ids: NDArray[np.object_]
     rows: NDArray[np.int64]
     truth: NDArray[np.float32]
     pixels: NDArray[np.uint8]
+    left_out: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)
 
 
-def load_samples(pixels: Path, index: Path, labels: Path, split: Path, target: str) -> dict[str, Samples]:
+def load_samples(
+    pixels: Path, index: Path, labels: Path, split: Path, target: str | Sequence[str]
+) -> dict[str, Samples]:
     """Join cache, labels and split to the samples of each subset, in the split's order.
 
-    Images whose label is unknown and images that balancing dropped are left out.
+    Images of which no wanted class is known and images that balancing dropped are left out.
+
+    Args:
+        pixels: The pixel cache, .npy.
+        index: Its table of rows.
+        labels: Labels table.
+        split: Split table.
+        target: The class to predict, or several in the order of the truth's columns.
 
     Raises:
-        InputError: If a table is missing or a split image is not in the cache or the labels.
+        InputError: If a table is missing, a class is not in the labels table, or a split image is not in the cache or
+            the labels.
     """
+    classes = [target] if isinstance(target, str) else list(target)
     table = read_table(split, SPLIT)
     table = table[table["dropped_by"].isna()]
     cache = read_table(index).set_index("image_id")["row"]
-    truth = read_table(labels).set_index("image_id")[target]
-    for name, known in ((index, cache.index), (labels, truth.index)):
+    truth = read_table(labels).set_index("image_id")
+    for name in classes:
+        if name not in truth:
+            raise InputError(
+                labels,
+                found=f"the classes {', '.join(truth.columns)}",
+                expected=f"a class {name}",
+                next_step="Name one of these as target in the study file.",
+            )
+    for place, known in ((index, cache.index), (labels, truth.index)):
         missing = table.loc[~table["image_id"].isin(known), "image_id"]
         if len(missing):
             raise InputError(
-                name,
+                place,
                 found=f"no row for image {missing.iloc[0]!r} ({len(missing)} such)",
                 expected="every image of the split",
                 next_step=f"Delete {split} and run again.",
             )
-    table = table.assign(truth=truth.loc[table["image_id"]].to_numpy(), row=cache.loc[table["image_id"]].to_numpy())
-    table = table[table["truth"].notna()]
+    wanted = truth.loc[table["image_id"], classes].astype("Float64")
+    values = wanted.to_numpy(dtype=np.float32, na_value=np.nan).reshape(-1, len(classes))
+    rows = cache.loc[table["image_id"]].to_numpy(dtype=np.int64)
+    is_known = ~np.isnan(values).all(axis=1)
     mapped = np.load(pixels, mmap_mode="r")
+    samples = {}
+    for subset in sorted(table["subset"].unique()):
+        inside = (table["subset"] == subset).to_numpy()
+        kept = inside & is_known
+        left_out = int((inside & ~is_known).sum())
+        if left_out:
+            logger.info("%s: %d images left out, as nothing is known of %s", subset, left_out, ", ".join(classes))
+        if kept.any():
+            image_ids = table.loc[kept, "image_id"].to_numpy(dtype=object)
+            samples[str(subset)] = Samples(image_ids, rows[kept], values[kept], mapped, left_out)
+    return samples
+
+
+def count_known(samples: Samples, classes: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Positive, negative and unknown images of each class, in the order of the truth's columns."""
+    truth = samples.truth
     return {
-        str(subset): Samples(
-            image_ids=rows["image_id"].to_numpy(dtype=object),
-            rows=rows["row"].to_numpy(dtype=np.int64),
-            truth=rows["truth"].to_numpy(dtype=np.float32),
-            pixels=mapped,
-        )
-        for subset, rows in table.groupby("subset", sort=True)
+        name: {
+            "positives": int((truth[:, column] == 1).sum()),
+            "negatives": int((truth[:, column] == 0).sum()),
+            "unknown": int(np.isnan(truth[:, column]).sum()),
+        }
+        for column, name in enumerate(classes)
     }
 
 
-def require_both_classes(samples: dict[str, Samples], subsets: tuple[str, ...], target: str, split: Path) -> None:
-    """Check that each subset has positives and negatives.
+def require_both_classes(
+    samples: dict[str, Samples], subsets: tuple[str, ...], target: str | Sequence[str], split: Path
+) -> None:
+    """Check that each subset has positives and negatives of each class.
+
+    Args:
+        samples: From `load_samples`.
+        subsets: Those to check.
+        target: The class, or several in the order of the truth's columns.
+        split: The split table, for messages.
 
     Raises:
-        InputError: Naming the subset and what it lacks.
+        InputError: Naming the subset, the class and what it lacks.
     """
+    classes = [target] if isinstance(target, str) else list(target)
     for subset in subsets:
-        truth = samples[subset].truth if subset in samples else np.empty(0, np.float32)
-        positives = int(truth.sum())
-        for kind, count in (("positives", positives), ("negatives", len(truth) - positives)):
-            if count == 0:
-                raise InputError(
-                    f"{split}: subset {subset}",
-                    found=f"{len(truth)} images with a known label and no {kind} of {target!r}",
-                    expected=f"{kind} and their opposite in {', '.join(subsets)}",
-                    next_step="Choose another seed or other ratios for this split, or add patients.",
-                )
+        truth = samples[subset].truth if subset in samples else np.empty((0, len(classes)), np.float32)
+        for column, name in enumerate(classes):
+            positives, negatives = int((truth[:, column] == 1).sum()), int((truth[:, column] == 0).sum())
+            for kind, count in (("positives", positives), ("negatives", negatives)):
+                if count == 0:
+                    raise InputError(
+                        f"{split}: subset {subset}",
+                        found=f"{positives + negatives} images with a known label and no {kind} of {name!r}",
+                        expected=f"{kind} and their opposite in {', '.join(subsets)}",
+                        next_step="Choose another seed or other ratios for this split, or add patients.",
+                    )

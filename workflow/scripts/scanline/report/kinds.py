@@ -45,7 +45,7 @@ KINDS = {
             "specificity": ("Specificity", ("averages", "macro", "specificity")),
             "exact_match": ("Exact match", ("metrics", "exact_match")),
         },
-        ("loss", "roc", "precision_recall", "auroc_by_label", "confusion", "errors_together", "examples"),
+        ("loss", "roc", "precision_recall", "areas", "confusion", "calibration", "errors_together", "examples"),
     ),
     "detect": Kind(
         "Detection",
@@ -57,7 +57,7 @@ KINDS = {
             "image_sensitivity": ("Image sensitivity", ("cases", "image", "any_class", "sensitivity")),
             "image_specificity": ("Image specificity", ("cases", "image", "any_class", "specificity")),
         },
-        ("history", "precision_recall", "froc", "confusion", "examples"),
+        ("training", "precision_recall", "froc", "confusion", "examples"),
     ),
     "segment": Kind(
         "Segmentation",
@@ -69,7 +69,7 @@ KINDS = {
             "specificity": ("Pixel specificity", ("pooled", "metrics", "specificity")),
             "image_accuracy": ("Image accuracy", ("image_level", "metrics", "accuracy")),
         },
-        ("history", "dice", "confusion", "examples"),
+        ("training", "dice", "pixel_confusion", "image_confusion", "overlays"),
     ),
 }
 

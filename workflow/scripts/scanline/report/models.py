@@ -81,19 +81,23 @@ PARTS = {
 SPELLED = {"hd95": "HD95", "iou": "IoU", "dice": "Dice", "f1": "F1"}
 CAPTIONS = {
     "loss": "Loss by epoch; the weights of the marked epoch were kept.",
-    "history": "Loss and quality on val by epoch; the weights of the marked epoch were kept.",
+    "training": "Loss and quality on val by epoch; the weights of the marked epoch were kept.",
     "roc": "ROC curves; diamonds mark the frozen threshold.",
     "precision_recall": "Precision and recall.",
     "confusion": "Confusion matrix: counts, and shares of each true class.",
     "calibration": "Calibration: on the dotted line probabilities are what they say. Lines are intervals over patients;"
     " larger points hold more images.",
-    "auroc_by_label": "AUROC of each label with its interval.",
+    "areas": "AUROC of each label with its interval.",
     "errors_together": "Images on which two labels are wrong together.",
     "froc": "FROC: share of the boxes found against false detections an image.",
     "dice": "Dice of single images and patients.",
+    "pixel_confusion": "Pixels of known masks: counts, and shares of each true class.",
+    "image_confusion": "Is there a lesion on the image, told by the predicted mask.",
+    "overlays": "True outlines beside predicted ones: best, typical, worst, missed, false alarm.",
     "examples": "Examples, right and wrong, one a patient while there are others.",
 }
 GRAD_CAM = " Grad-CAM shows where the network found evidence; it is a coarse map, no outline of a finding."
+EXAMPLES = ("examples", "overlays")
 NOT_RECORDED = "not recorded"
 
 
@@ -152,8 +156,8 @@ def describe_model(
         "leak_free": leak_free,
         "words": f"Test: {count_images(test)}; {words}.",
         "tables": tables,
-        "figures": [picture for key, picture in pictures.items() if key != "examples"],
-        "examples": pictures.get("examples"),
+        "figures": [picture for key, picture in pictures.items() if key not in EXAMPLES],
+        "examples": next(pictures[key] for key in EXAMPLES if key in pictures),
         "examples_note": explain_localization(localization)
         + (GRAD_CAM if run.kind in {"binary", "multilabel"} else ""),
         "facts": describe_training(facts),
@@ -321,7 +325,7 @@ DESCRIBE: dict[str, Callable[[Mapping[str, Any]], tuple[str, list[ModelTable]]]]
 def _alternative(key: str, metrics: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     """What a figure shows, for those who do not see it."""
     test = metrics["subsets"]["test"]
-    if key in {"loss", "history"}:
+    if key in {"loss", "training"}:
         return f"Loss on train and val by epoch; epoch {facts.get('best_epoch')} was kept."
     areas = {"roc": ("AUROC", "auroc"), "calibration": ("Expected calibration error", "ece")}
     if key in areas and "per_class" in test and key != "froc" and "auroc" in test["metrics"]:

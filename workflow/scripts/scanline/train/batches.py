@@ -17,7 +17,7 @@ def gather(samples: Samples, positions: torch.Tensor, device: torch.device) -> t
         device: Where the tensors go.
 
     Returns:
-        Images, shape (b, 1, size, size), uint8; truth, shape (b,), float32.
+        Images, shape (b, 1, size, size), uint8; truth, shape (b, classes), float32, NaN where unknown.
     """
     chosen = positions.numpy()
     images = torch.from_numpy(np.ascontiguousarray(samples.pixels[samples.rows[chosen]])).unsqueeze(1)

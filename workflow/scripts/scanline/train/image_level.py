@@ -1,5 +1,9 @@
-"""Networks for image-level tasks, on the loop of `engine`."""
+"""Networks for image-level tasks, on the loop of `engine`: one question an image, or several at once.
 
+Both kinds of task are one sigmoid a class. An entry that nobody looked for has no part in the loss.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,16 +12,17 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from scanline.prepare.samples import Samples
+from scanline.prepare.samples import Samples, count_known, load_samples, require_both_classes
 from scanline.train.batches import augment, gather, normalise
 from scanline.train.engine import Engine
-from scanline.train.options import Augmentation, ClassifyTask, ModelOptions, TrainingOptions
+from scanline.train.options import Augmentation, ClassifyTask, ModelOptions, MultilabelTask, TrainingOptions
 from scanline.train.torchvision_classifier import (
     ClassifierSpec,
     build_classifier,
     input_statistics,
     save_classifier,
 )
+from scanline.train.weights import load_pretrained
 
 
 @dataclass(frozen=True)
@@ -32,11 +37,37 @@ class Job:
         device: Where to compute.
     """
 
-    task: ClassifyTask
+    task: ClassifyTask | MultilabelTask
     model: ModelOptions
     training: TrainingOptions
     seed: int
     device: torch.device
+
+
+def classes_of(task: ClassifyTask | MultilabelTask) -> tuple[str, ...]:
+    """The classes that a task predicts, in the order of the network's outputs."""
+    return (task.target,) if isinstance(task, ClassifyTask) else task.targets
+
+
+def fit_classifier(job: Job, inputs: Mapping[str, Path], weights: Path | None, folder: Path) -> dict[str, Any]:
+    """Train a network in a folder of the model store: a resumed one where it was begun there.
+
+    Args:
+        job: What to train.
+        inputs: Files named pixels, index, labels, split.
+        weights: Record or file of the weights to start from, or None.
+        folder: Of the model store; model.pt and history.csv are written there.
+
+    Returns:
+        The facts of the run, plain values.
+
+    Raises:
+        InputError: For train or val without positives or negatives of a class, or weights that do not fit.
+    """
+    classes = classes_of(job.task)
+    samples = load_samples(inputs["pixels"], inputs["index"], inputs["labels"], inputs["split"], classes)
+    require_both_classes(samples, ("train", "val"), classes, inputs["split"])
+    return Trainer(job, samples["train"], samples["val"], folder, load_pretrained(weights)).fit()
 
 
 def grey_statistics(samples: Samples, batch: int = 512) -> tuple[float, float]:
@@ -47,6 +78,28 @@ def grey_statistics(samples: Samples, batch: int = 512) -> tuple[float, float]:
     values = np.arange(256) / 255
     mean = float((histogram * values).sum() / histogram.sum())
     return mean, float(np.sqrt((histogram * (values - mean) ** 2).sum() / histogram.sum()))
+
+
+def known_cross_entropy(logits: torch.Tensor, truth: torch.Tensor, positive_weight: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy over the known entries; an unknown entry has neither loss nor gradient.
+
+    Args:
+        logits: Shape (b, classes), float32.
+        truth: Shape (b, classes), float32: 1, 0, or NaN where unknown; at least one entry is known.
+        positive_weight: Factor of the positives' loss, shape (classes,).
+    """
+    known = ~truth.isnan()
+    mean_of_all = functional.binary_cross_entropy_with_logits(
+        logits, truth.nan_to_num(), weight=known.to(logits.dtype), pos_weight=positive_weight
+    )
+    return mean_of_all * (known.numel() / known.sum())
+
+
+def positive_weights(samples: Samples) -> list[float]:
+    """Negatives / positives of each class among the images where it is known; both have to be there."""
+    positives = (samples.truth == 1).sum(axis=0)
+    negatives = (samples.truth == 0).sum(axis=0)
+    return [float(weight) for weight in negatives / positives]
 
 
 class Trainer(Engine):
@@ -68,14 +121,13 @@ class Trainer(Engine):
             image_size_px=int(train.pixels.shape[-1]),
             mean=mean,
             std=std,
-            classes=(job.task.target,),
+            classes=classes_of(job.task),
         )
         torch.manual_seed(job.seed)
         model = build_classifier(self.spec, pretrained)
         super().__init__(model, job.training, job.seed, job.device, folder, len(train), len(val))
-        positives = float(train.truth.sum())
-        weight = (len(train) - positives) / positives if job.task.class_weights else 1.0
-        self.positive_weight = torch.tensor(weight, device=job.device)
+        weights = positive_weights(train) if job.task.class_weights else [1.0] * len(self.spec.classes)
+        self.positive_weight = torch.tensor(weights, device=job.device)
 
     def training_loss(self, positions: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Mean cross-entropy of a batch, augmented."""
@@ -88,23 +140,30 @@ class Trainer(Engine):
         inputs = normalise(images, self.spec.mean, self.spec.std)
         with self.autocast():
             logits = self.model(inputs)
-        return functional.binary_cross_entropy_with_logits(logits[:, 0].float(), truth, pos_weight=self.positive_weight)
+        return known_cross_entropy(logits.float(), truth, self.positive_weight)
 
     def validate(self) -> dict[str, float]:
-        """Mean loss over val, images as they are."""
+        """Mean loss over the known entries of val, images as they are."""
         samples, total = self.val_samples, 0.0
+        known = np.isfinite(samples.truth)
         for positions in torch.arange(len(samples)).split(4 * self.training.batch_size):
-            total += float(self._loss(*gather(samples, positions, self.device))) * len(positions)
-        return {"val_loss": total / len(samples)}
+            entries = int(known[positions.numpy()].sum())
+            total += float(self._loss(*gather(samples, positions, self.device))) * entries
+        return {"val_loss": total / int(known.sum())}
 
     def save(self, path: Path) -> None:
         """Write spec and weights."""
         save_classifier(path, self.spec, self.model)
 
     def facts(self) -> dict[str, Any]:
-        """Network, weights at the start, weight of positives."""
-        return {
-            "architecture": self.spec.architecture,
-            "weights": self.job.model.weights,
-            "positive_weight": float(self.positive_weight),
+        """Network, weights at the start, weight of positives; of several labels also what is known of them."""
+        facts: dict[str, Any] = {"architecture": self.spec.architecture, "weights": self.job.model.weights}
+        weights = [float(weight) for weight in self.positive_weight]
+        if isinstance(self.job.task, ClassifyTask):
+            return facts | {"positive_weight": weights[0]}
+        subsets = {"train": self.train_samples, "val": self.val_samples}
+        return facts | {
+            "positive_weight": dict(zip(self.spec.classes, weights, strict=True)),
+            "labels": {name: count_known(samples, self.spec.classes) for name, samples in subsets.items()},
+            "left_out": {name: samples.left_out for name, samples in subsets.items()},
         }

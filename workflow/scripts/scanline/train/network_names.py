@@ -96,6 +96,17 @@ DETECTION_MODELS = (
     "ssd300_vgg16",
     "ssdlite320_mobilenet_v3_large",
 )
+BACKBONES = {  # of the detectors: the classification network whose ImageNet weights they can start from
+    "fasterrcnn_mobilenet_v3_large_320_fpn": "mobilenet_v3_large",
+    "fasterrcnn_mobilenet_v3_large_fpn": "mobilenet_v3_large",
+    "fasterrcnn_resnet50_fpn": "resnet50",
+    "fasterrcnn_resnet50_fpn_v2": "resnet50",
+    "fcos_resnet50_fpn": "resnet50",
+    "retinanet_resnet50_fpn": "resnet50",
+    "retinanet_resnet50_fpn_v2": "resnet50",
+    "ssd300_vgg16": "vgg16",
+    "ssdlite320_mobilenet_v3_large": "mobilenet_v3_large",
+}
 ULTRALYTICS_NAME = r"yolov5[nsmlx]u|yolov8[nsmlx]|yolo(?:11|12|26)[nsmlx]"
 
 SEGMENTATION_ARCHITECTURES = (

@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from scanline.core.options import Options
 from scanline.train.network_names import (
+    BACKBONES,
     CLASSIFICATION_MODELS,
     DETECTION_MODELS,
     SEGMENTATION_ARCHITECTURES,
@@ -108,7 +109,15 @@ class ModelOptions(Options):
             raise ValueError(f"{self.architecture} needs an encoder, for example encoder: resnet34")
         if not segments and self.encoder is not None:
             raise ValueError(f"{self.architecture} has no encoder of its own; leave encoder out")
+        if self.weights == "imagenet" and self.imagenet_network() is None:
+            name = self.encoder or self.architecture
+            raise ValueError(f"no ImageNet weights are known for {name}: set weights to none, or to a file")
         return self
+
+    def imagenet_network(self) -> str | None:
+        """The torchvision classification network whose ImageNet weights this one can start from; None for none."""
+        name = self.encoder or BACKBONES.get(self.architecture, self.architecture)
+        return name if name in CLASSIFICATION_MODELS else None
 
 
 def kind_of_network(architecture: str) -> Literal["classify", "detect", "segment"] | None:

@@ -62,7 +62,7 @@ def build_classifier(spec: ClassifierSpec, pretrained: Mapping[str, torch.Tensor
         model: nn.Module = get_model(spec.architecture, weights=None, **sized)
         if pretrained is not None:
             model.load_state_dict(pretrained)
-        _set_input_channels(model, spec.channels)
+        set_input_channels(model, spec.channels)
         _set_outputs(model, len(spec.classes))
         with torch.no_grad():
             model.eval()(torch.zeros(1, spec.channels, spec.image_size_px, spec.image_size_px))
@@ -81,7 +81,7 @@ def _parent_of(model: nn.Module, name: str) -> tuple[nn.Module, str]:
     return model.get_submodule(path), attribute
 
 
-def _set_input_channels(model: nn.Module, channels: int) -> None:
+def set_input_channels(model: nn.Module, channels: int) -> None:
     """Make the first convolution take `channels`; a grey one sums its weights, as repeating the image would."""
     name, first = next((name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d))
     if first.in_channels == channels:

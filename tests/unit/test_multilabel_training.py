@@ -1,0 +1,319 @@
+import json
+import multiprocessing
+import os
+import signal
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from multilabel_files import call_script, make_files
+from torch.nn import functional
+
+import predict_classifier
+import train_classifier
+from scanline.core.errors import InputError
+from scanline.core.files import write_json
+from scanline.predict.single_image import predict_image
+from scanline.prepare.samples import count_known, load_samples
+from scanline.train.image_level import Job, Trainer, classes_of, known_cross_entropy, positive_weights
+from scanline.train.options import Augmentation, ClassifyTask, ModelOptions, MultilabelTask, TrainingOptions
+
+LABELS = ("bleed", "oedema")
+TASK = MultilabelTask(kind="multilabel", targets=LABELS, class_weights=True)
+MODEL = ModelOptions(architecture="shufflenet_v2_x0_5", weights="none", channels=1)
+TRAINING = TrainingOptions(epochs=4, patience_epochs=4, batch_size=8, learning_rate=1e-3, device="cpu")
+SOURCES = ("pixels", "index", "labels", "split")
+
+
+@pytest.fixture
+def files(tmp_path):
+    return make_files(tmp_path / "data", patients=24)
+
+
+def train(patch, files, folder, *, task=TASK, model=MODEL, training=TRAINING, seed=1):
+    """Train through the rule's script; the paths of model, history and run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "receipt.json", {"leak_free": True, "protocol": "grouped"})
+    parts = {"task": task, "model": model, "training": training}
+    options = {name: value.model_dump(mode="json") for name, value in parts.items()}
+    outputs = {"model": folder / "model.pt", "history": folder / "history.csv", "run": folder / "run.json"}
+    inputs = {name: files[name] for name in SOURCES}
+    call_script(
+        patch,
+        train_classifier,
+        options,
+        seed=seed,
+        threads=1,
+        code="abc",
+        store=folder / "store",
+        receipt=folder / "receipt.json",
+        **inputs,
+        **outputs,
+    )
+    return outputs
+
+
+def predict(patch, files, model, folder, target=LABELS):
+    outputs = {"scores": folder / "scores.parquet", "cams": folder / "cams.npz"}
+    inputs = {name: files[name] for name in SOURCES}
+    options = {"target": target, "device": "cpu"}
+    call_script(patch, predict_classifier, options, threads=1, model=model, **inputs, **outputs)
+    with np.load(outputs["cams"]) as maps:
+        return pd.read_parquet(outputs["scores"]), dict(maps)
+
+
+def weights_of(path):
+    return torch.load(path, weights_only=True)["state"]
+
+
+def assert_equal_weights(first, second):
+    first, second = weights_of(first), weights_of(second)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def draw_entries(seed=0, count=9, classes=3):
+    generator = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(count, classes, generator=generator)
+    truth = (torch.rand(count, classes, generator=generator) < 0.4).float()
+    truth[torch.rand(count, classes, generator=generator) < 0.3] = float("nan")
+    return logits, truth, torch.tensor([0.5, 1.0, 4.0])[:classes]
+
+
+def test_the_masked_loss_equals_a_loop_over_the_known_entries():
+    logits, truth, weight = draw_entries()
+    terms = []
+    for row in range(truth.shape[0]):
+        for column in range(truth.shape[1]):
+            share = 1 / (1 + np.exp(-float(logits[row, column])))
+            if truth[row, column] == 1:
+                terms.append(-float(weight[column]) * np.log(share))
+            elif truth[row, column] == 0:
+                terms.append(-np.log(1 - share))
+    assert len(terms) == int((~truth.isnan()).sum()) < truth.numel()
+    assert float(known_cross_entropy(logits, truth, weight)) == pytest.approx(np.mean(terms), rel=1e-5)
+
+
+def test_an_unknown_entry_has_no_gradient_and_known_ones_are_not_diluted_by_it():
+    logits, truth, weight = draw_entries()
+    logits.requires_grad_()
+    known_cross_entropy(logits, truth, weight).backward()
+    unknown = truth.isnan()
+    assert unknown.any()
+    assert torch.equal(logits.grad[unknown], torch.zeros(int(unknown.sum())))
+    assert (logits.grad[~unknown] != 0).all()
+    column = logits.detach()[:, :1].clone().requires_grad_()
+    known = ~truth[:, 0].isnan()
+    known_cross_entropy(column, truth[:, :1], weight[:1]).backward()
+    alone = logits.detach()[known, :1].clone().requires_grad_()
+    known_cross_entropy(alone, truth[known, :1], weight[:1]).backward()
+    torch.testing.assert_close(column.grad[known], alone.grad)
+
+
+@pytest.mark.parametrize("weight", [1.0, 1.7])
+def test_of_one_known_class_loss_and_gradient_are_pytorchs_to_the_bit(weight):
+    generator = torch.Generator().manual_seed(0)
+    for count in (2, 7, 8, 31, 64):
+        logits = torch.randn(count, 1, generator=generator)
+        truth = (torch.rand(count, generator=generator) < 0.3).float()
+        ours, theirs = (logits.clone().requires_grad_() for _ in range(2))
+        loss = known_cross_entropy(ours, truth[:, None], torch.tensor([weight]))
+        expected = functional.binary_cross_entropy_with_logits(theirs[:, 0], truth, pos_weight=torch.tensor(weight))
+        loss.backward()
+        expected.backward()
+        assert torch.equal(loss, expected)
+        assert torch.equal(ours.grad, theirs.grad)
+
+
+def test_samples_hold_unknown_entries_and_leave_out_and_count_images_without_any(files, caplog):
+    labels = pd.read_parquet(files["labels"])
+    labels.loc[0, list(LABELS)] = pd.NA
+    labels.loc[1, "bleed"], labels.loc[1, "oedema"] = pd.NA, True
+    labels.to_parquet(files["labels"])
+    inputs = {name: files[name] for name in SOURCES}
+    with caplog.at_level("INFO"):
+        train_samples = load_samples(**inputs, target=LABELS)["train"]
+    split = pd.read_parquet(files["split"])
+    nothing = labels[list(LABELS)].isna().all(axis=1) & (split["subset"] == "train")
+    assert train_samples.left_out == int(nothing.sum()) >= 1
+    assert f"{train_samples.left_out} images left out" in caplog.text
+    assert len(train_samples) + train_samples.left_out == int((split["subset"] == "train").sum())
+    row = train_samples.image_ids.tolist().index("s/0001")
+    assert np.isnan(train_samples.truth[row, 0])
+    assert train_samples.truth[row, 1] == 1
+    assert train_samples.truth.dtype == np.float32
+    counts = count_known(train_samples, LABELS)["bleed"]
+    kept = labels.set_index("image_id").loc[train_samples.image_ids, "bleed"]
+    assert counts == {
+        "positives": int(kept.sum()),
+        "negatives": int((kept == False).sum()),  # noqa: E712  (null is not False)
+        "unknown": int(kept.isna().sum()),
+    }
+    assert positive_weights(train_samples)[0] == counts["negatives"] / counts["positives"]
+
+
+def test_a_class_that_the_labels_do_not_have_is_one_line(files):
+    with pytest.raises(InputError, match="expected a class IVH"):
+        load_samples(**{name: files[name] for name in SOURCES}, target=("bleed", "IVH"))
+
+
+def test_it_learns_two_easy_labels_of_which_some_are_unknown(files, tmp_path, monkeypatch):
+    changes = {"epochs": 10, "patience_epochs": 10, "batch_size": 16, "learning_rate": 2e-3, "precision": "float32"}
+    model = ModelOptions(architecture="resnet18", weights="none", channels=1)
+    outputs = train(monkeypatch, files, tmp_path / "run", model=model, training=TRAINING.model_copy(update=changes))
+    scores, maps = predict(monkeypatch, files, outputs["model"], tmp_path)
+    split = pd.read_parquet(files["split"])
+    known = pd.read_parquet(files["labels"])[list(LABELS)].notna().any(axis=1)
+    assert len(scores) == int(((split["subset"] != "train") & known).sum())
+    for label in LABELS:
+        rows = scores[scores[f"truth_{label}"].notna()]
+        assert 0 < len(rows) < len(scores)
+        assert str(scores[f"truth_{label}"].dtype) == "boolean"
+        predicted = rows[f"probability_{label}"] > 0.5
+        assert (rows[f"truth_{label}"].astype(bool) == predicted).mean() > 0.9
+    assert list(scores) == [
+        "image_id", "subset", "probability_bleed", "truth_bleed", "probability_oedema", "truth_oedema",
+    ]  # fmt: skip
+    assert maps["label"].tolist() == list(LABELS)
+    assert maps["image_id"].tolist() == scores["image_id"].tolist()
+    assert maps["cam"].shape[:2] == (len(scores), 2)
+    assert maps["cam"].dtype == np.float16
+    # Bleed is in the upper left corner and oedema beside it: there is more evidence for bleed in that corner.
+    corners = [
+        maps["cam"][scores[f"truth_{label}"].fillna(False).to_numpy(), column, 0, 0].astype(float).mean()
+        for column, label in enumerate(LABELS)
+    ]
+    assert corners[0] > corners[1] + 0.1
+    assert not np.array_equal(maps["cam"][:, 0], maps["cam"][:, 1])
+
+
+def test_run_json_says_what_was_known_of_each_label(files, tmp_path, monkeypatch):
+    outputs = train(monkeypatch, files, tmp_path / "run", training=TRAINING.model_copy(update={"epochs": 1}))
+    record = json.loads(outputs["run"].read_text())
+    train_labels = record["labels"]["train"]["bleed"]
+    expected = train_labels["negatives"] / train_labels["positives"]
+    assert record["positive_weight"]["bleed"] == pytest.approx(expected, rel=1e-6)
+    assert sum(train_labels.values()) == record["n_train"]
+    assert record["left_out"]["train"] >= 0
+    assert set(record["labels"]) == {"train", "val"}
+
+
+def test_an_unknown_entrys_truth_changes_nothing_and_a_known_one_does(files, tmp_path, monkeypatch):
+    first = train(monkeypatch, files, tmp_path / "first")
+    labels = pd.read_parquet(files["labels"])
+    # What stands under the null is no information: write the same nulls over other values.
+    array = labels["bleed"].array
+    data = np.where(array.isna(), ~array._data, array._data)
+    labels["bleed"] = pd.arrays.BooleanArray(data, array.isna())
+    labels.to_parquet(files["labels"])
+    assert_equal_weights(first["model"], train(monkeypatch, files, tmp_path / "second")["model"])
+    row = int(np.flatnonzero(~array.isna())[0])
+    labels.loc[row, "bleed"] = not labels.loc[row, "bleed"]
+    labels.to_parquet(files["labels"])
+    other = train(monkeypatch, files, tmp_path / "other")
+    assert not torch.equal(weights_of(first["model"])["conv1.0.weight"], weights_of(other["model"])["conv1.0.weight"])
+
+
+def test_val_loss_is_the_mean_over_known_entries_whatever_the_batches(files, tmp_path):
+    samples = load_samples(**{name: files[name] for name in SOURCES}, target=LABELS)
+    losses = []
+    for number, size in enumerate((1, 2, 50)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        training = TRAINING.model_copy(update={"batch_size": size, "precision": "float32"})
+        trainer = Trainer(Job(TASK, MODEL, training, 1, torch.device("cpu")), samples["train"], samples["val"], folder)
+        trainer.model.eval()
+        with torch.no_grad():
+            losses.append(trainer.validate()["val_loss"])
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-5)
+
+
+def test_trained_twice_equal_and_another_seed_not(files, tmp_path, monkeypatch):
+    task = TASK.model_copy(update={"augmentation": Augmentation(horizontal_flip=True, crop_min_scale=0.8)})
+    paths = [train(monkeypatch, files, tmp_path / str(place), task=task, seed=seed)["model"] for place, seed in
+             enumerate((1, 1, 2))]  # fmt: skip
+    assert_equal_weights(paths[0], paths[1])
+    assert not torch.equal(weights_of(paths[0])["conv1.0.weight"], weights_of(paths[2])["conv1.0.weight"])
+
+
+def _train_slowly(files, folder, ready):
+    """Train in a process of its own, and linger at the end of the third epoch, before anything of it is saved."""
+    original = Trainer._train_epoch
+
+    def slow_third_epoch(self, epoch):
+        loss = original(self, epoch)
+        if epoch == 3:
+            ready.touch()
+            time.sleep(60)
+        return loss
+
+    Trainer._train_epoch = slow_third_epoch
+    with pytest.MonkeyPatch.context() as patch:
+        train(patch, files, folder)
+
+
+def test_kill_in_the_middle_of_an_epoch_resumes_to_equal_weights(files, tmp_path, monkeypatch):
+    undisturbed = train(monkeypatch, files, tmp_path / "undisturbed")
+    ready = tmp_path / "in_third_epoch"
+    process = multiprocessing.get_context("spawn").Process(
+        target=_train_slowly, args=(files, tmp_path / "killed", ready)
+    )
+    process.start()
+    while not ready.exists():
+        time.sleep(0.05)
+        assert process.is_alive()
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert not (tmp_path / "killed/model.pt").exists()
+    calls, original = [], Trainer._train_epoch
+    monkeypatch.setattr(Trainer, "_train_epoch", lambda self, epoch: calls.append(epoch) or original(self, epoch))
+    resumed = train(monkeypatch, files, tmp_path / "killed")
+    assert calls == [3, 4]
+    assert_equal_weights(undisturbed["model"], resumed["model"])
+
+
+@pytest.mark.parametrize("kind", ["positives", "negatives"])
+def test_a_label_without_a_class_in_val_is_one_line_that_names_it(files, tmp_path, monkeypatch, kind):
+    labels, split = pd.read_parquet(files["labels"]), pd.read_parquet(files["split"])
+    val = (split["subset"] == "val") & labels["oedema"].notna()
+    labels.loc[val, "oedema"] = kind == "negatives"
+    labels.to_parquet(files["labels"])
+    with pytest.raises(InputError, match=rf"subset val: found \d+ images .* no {kind} of 'oedema'"):
+        train(monkeypatch, files, tmp_path / "run")
+
+
+def test_a_model_of_other_classes_is_one_line(files, tmp_path, monkeypatch):
+    model = train(monkeypatch, files, tmp_path, training=TRAINING.model_copy(update={"epochs": 1}))["model"]
+    with pytest.raises(InputError, match="a model of bleed, oedema; expected a model of oedema, bleed"):
+        predict(monkeypatch, files, model, tmp_path, target=("oedema", "bleed"))
+    with pytest.raises(InputError, match="a model of bleed, oedema; expected a model of bleed"):
+        predict(monkeypatch, files, model, tmp_path, target="bleed")
+
+
+def test_one_image_prints_all_labels_at_their_own_thresholds(files, tmp_path, monkeypatch):
+    from PIL import Image
+
+    model = train(monkeypatch, files, tmp_path, training=TRAINING.model_copy(update={"epochs": 1}))["model"]
+    image = tmp_path / "slice.png"
+    Image.fromarray(np.load(files["pixels"])[0]).save(image)
+    point = tmp_path / "operating_point.json"
+    records = {"bleed": {"threshold": 0.0, "temperature": None}, "oedema": {"threshold": 1.0, "temperature": 2.0}}
+    write_json(point, {"labels": records})
+    plain = json.loads(predict_image(image, model, None, tmp_path / "plain.png"))
+    answer = json.loads(predict_image(image, model, point, tmp_path / "cam.png"))
+    assert list(answer["labels"]) == list(LABELS)
+    assert [answer["labels"][label]["positive"] for label in LABELS] == [True, False]
+    odds = [np.log(one["labels"]["oedema"]["probability"] / (1 - one["labels"]["oedema"]["probability"]))
+            for one in (plain, answer)]  # fmt: skip
+    assert odds[1] == pytest.approx(odds[0] / 2, rel=1e-3)
+    assert Image.open(answer["grad_cam"]).size == (3 * 448, 448)
+    write_json(point, {"threshold": 0.3, "temperature": None})
+    with pytest.raises(InputError, match="thresholds of one class; expected those of bleed, oedema"):
+        predict_image(image, model, point, tmp_path / "other.png")
+
+
+def test_classes_of_both_kinds():
+    assert classes_of(TASK) == LABELS
+    assert classes_of(ClassifyTask(kind="binary", target="bleed")) == ("bleed",)

@@ -1,0 +1,294 @@
+"""Evaluate a detector: frozen score threshold, metrics of boxes and of yes or no with intervals, tables, curves."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scanline.core.errors import InputError
+from scanline.core.privacy import pseudonym
+from scanline.evaluate.binary import evaluate_binary
+from scanline.evaluate.detection import DetectionEvaluation, evaluate_detection
+from scanline.evaluate.detection_cases import LEVELS
+from scanline.evaluate.detection_tables import ANY_CLASS, check_detection_tables
+from scanline.evaluate.detector_options import EvaluateDetectorOptions
+from scanline.evaluate.detector_point import DetectorPoint, check_fitted_on, digest_of_tables, fit_detector_point
+from scanline.evaluate.options import EvaluateOptions
+from scanline.evaluate.scores import SUBSETS, clustered_by
+
+
+@dataclass(frozen=True)
+class DetectorEvaluation:
+    """What evaluation makes of detections.
+
+    Attributes:
+        metrics: The content of metrics.json.
+        detections: Called detections as image, class, confidence, xmin, ymin, xmax, ymax (pixels of the original
+            image), subset; an image without any has a row in which all but image and subset are empty.
+        image_level: image, patient (pseudonym, null where unknown), truth, predicted, max_confidence (of all
+            detections, called or not; null without any), subset.
+        boxes: Every true box and every called detection, for figures: subset, image_id, kind (truth or detection),
+            label, x, y, width, height, score (of a true box: of the detection that finds it), outcome (found or
+            missed; TP or FP), iou (null for true boxes and false positives).
+        curves: subset, curve (precision_recall or froc), label, iou_threshold, x, y, score. For precision_recall x
+            is the recall and y the precision; for froc x is the false positives an image and y the sensitivity.
+    """
+
+    metrics: dict[str, Any]
+    detections: pd.DataFrame
+    image_level: pd.DataFrame
+    boxes: pd.DataFrame
+    curves: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class DetectorTables:
+    """The tables that evaluation starts from.
+
+    Attributes:
+        detections: image_id, subset, label, x, y, width, height, score.
+        predicted: image_id, subset of every image that was looked at.
+        images: Images table.
+        boxes: Boxes table, of which the targets' serve.
+        labels: Labels table.
+        where: The detections' file, for messages.
+    """
+
+    detections: pd.DataFrame
+    predicted: pd.DataFrame
+    images: pd.DataFrame
+    boxes: pd.DataFrame
+    labels: pd.DataFrame
+    where: str | Path = "detections table"
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The tables of one subset."""
+
+    images: pd.DataFrame
+    truth: pd.DataFrame
+    detections: pd.DataFrame
+
+    @property
+    def digest(self) -> str:
+        return digest_of_tables(self.images["image_id"].tolist(), self.truth, self.detections)
+
+
+def _part(tables: DetectorTables, subset: str, targets: tuple[str, ...]) -> _Part:
+    ids = tables.predicted.loc[tables.predicted["subset"] == subset, "image_id"]
+    missing = ids[~ids.isin(tables.images["image_id"])]
+    if len(missing):
+        raise InputError(
+            f"{tables.where}: subset {subset}",
+            found=f"image {missing.iloc[0]!r} ({len(missing)} such)",
+            expected="images of the images table",
+            next_step="Delete this table and make it again.",
+        )
+    images = tables.images.set_index("image_id").loc[ids].reset_index()
+    truth = tables.boxes[tables.boxes["image_id"].isin(ids) & tables.boxes["label"].isin(targets)]
+    detections = tables.detections[tables.detections["subset"] == subset]
+    return _Part(images, truth.reset_index(drop=True), detections.reset_index(drop=True))
+
+
+def fit_on_val(tables: DetectorTables, options: EvaluateDetectorOptions) -> DetectorPoint:
+    """Fit the score threshold on val, the only subset that it looks at.
+
+    Raises:
+        InputError: For tables that do not fit (see `check_detection_tables`), and if val has no true box.
+    """
+    part = _part(tables, "val", options.targets)
+    checked = check_detection_tables(part.truth, part.detections, part.images, options.targets, tables.labels)
+    return fit_detector_point(checked, part.digest, options.boxes, tables.where)
+
+
+def evaluate_detector(
+    tables: DetectorTables, options: EvaluateDetectorOptions, point: DetectorPoint
+) -> DetectorEvaluation:
+    """Apply a frozen threshold and measure every subset with it.
+
+    Raises:
+        InputError: For tables that do not fit, a test subset without images, or a threshold fitted on others.
+    """
+    present = [name for name in SUBSETS if (tables.predicted["subset"] == name).any()]
+    if "test" not in present:
+        raise InputError(
+            f"{tables.where}: subset test",
+            found="no images",
+            expected="at least one image on which every target is known",
+            next_step="Give the split a larger test share, or targets that are annotated on more images.",
+        )
+    parts = {name: _part(tables, name, options.targets) for name in present}
+    check_fitted_on(point, _part(tables, "val", options.targets).digest)
+    results = {
+        name: evaluate_detection(
+            part.truth,
+            part.detections,
+            part.images,
+            options.targets,
+            labels=tables.labels,
+            score_threshold=point.threshold,
+            iou_threshold=point.iou_threshold,
+            options=options.evaluate,
+            stream=("evaluate_detector", name),
+        )
+        for name, part in parts.items()
+    }
+    scoring = options.evaluate
+    metrics = {
+        "targets": list(options.targets),
+        "threshold": point.threshold,
+        "threshold_rule": point.rule,
+        "threshold_from": point.subset or "configuration",
+        "iou_threshold": point.iou_threshold,
+        "operating_point_sha256": point.sha256(),
+        "interval": {
+            "level": scoring.confidence_level,
+            "resamples": scoring.bootstrap_resamples,
+            "clustered_by": clustered_by(parts["test"].images["patient_id"]),
+            "method": scoring.interval_method,
+            "stratified": scoring.stratified,
+        },
+        "subsets": {
+            name: {**result.metrics, "yes_or_no": yes_or_no(result, parts[name].images, options, point, name)}
+            for name, result in results.items()
+        },
+    }
+    salt = options.patient_salt
+    return DetectorEvaluation(
+        metrics=metrics,
+        detections=_concat({name: called_detections(results[name], part.images) for name, part in parts.items()}),
+        image_level=_concat({name: image_level(results[name], part.images, salt) for name, part in parts.items()}),
+        boxes=_concat({name: box_outcomes(result) for name, result in results.items()}, first=True),
+        curves=_concat({name: curve_points(result, point) for name, result in results.items()}, first=True),
+    )
+
+
+def yes_or_no(
+    result: DetectionEvaluation,
+    images: pd.DataFrame,
+    options: EvaluateDetectorOptions,
+    point: DetectorPoint,
+    subset: str,
+) -> dict[str, Any]:
+    """Whether an image, a volume or a patient is positive, told by its best box: confusion counts and metrics.
+
+    Args:
+        result: Of the subset.
+        images: Its rows of the images table.
+        options: Targets and intervals.
+        point: The frozen threshold.
+        subset: Its name.
+
+    Returns:
+        By level (those that have cases), by class and for any class: what `evaluate_binary` returns. A case without
+        detections has the probability 0. Cases of unknown truth are left out.
+    """
+    owners = {
+        "image": images.set_index("image_id")["patient_id"],
+        "volume": images.dropna(subset=["volume_id"]).drop_duplicates("volume_id").set_index("volume_id")["patient_id"]
+        if "volume_id" in images
+        else pd.Series(dtype="str"),
+    }
+    found: dict[str, Any] = {}
+    for level in LEVELS:
+        cases = result.cases[(result.cases["level"] == level) & result.cases["truth"].notna()]
+        if cases.empty:
+            continue
+        of_label = {}
+        for label in options.targets:
+            own = cases[cases["label"] == label]
+            of_label[label] = _measure_cases(own, owners.get(level), options.evaluate, point, (subset, level, label))
+        together = of_label[options.targets[0]]
+        if len(options.targets) > 1:
+            own = cases[cases["label"] == ANY_CLASS]
+            together = _measure_cases(own, owners.get(level), options.evaluate, point, (subset, level, ANY_CLASS))
+        found[level] = {"any_class": together, "per_class": of_label}
+    return found
+
+
+def _measure_cases(
+    cases: pd.DataFrame,
+    owners: "pd.Series[str] | None",
+    options: EvaluateOptions,
+    point: DetectorPoint,
+    stream: tuple[str, ...],
+) -> dict[str, Any]:
+    patients = cases["case_id"] if owners is None else cases["case_id"].map(owners)
+    return evaluate_binary(
+        cases["truth"].to_numpy(dtype=bool),
+        cases["score"].fillna(0.0).to_numpy(dtype=np.float64),
+        threshold=point.threshold,
+        patients=patients.reset_index(drop=True),
+        prevalence=options.prevalence,
+        options=options,
+        stream=("evaluate_detector", *stream),
+    )
+
+
+def called_detections(result: DetectionEvaluation, images: pd.DataFrame) -> pd.DataFrame:
+    """Detections that reach the threshold, by image and falling confidence, and a row for each image without any."""
+    called = result.detections[result.detections["called"]]
+    rows = pd.DataFrame(
+        {
+            "image": called["image_id"],
+            "class": called["label"],
+            "confidence": called["score"],
+            "xmin": called["x"],
+            "ymin": called["y"],
+            "xmax": called["x"] + called["width"],
+            "ymax": called["y"] + called["height"],
+        }
+    )
+    joined = images[["image_id"]].rename(columns={"image_id": "image"}).merge(rows, on="image", how="left")
+    return joined.sort_values(["image", "confidence"], ascending=[True, False], kind="stable", ignore_index=True)
+
+
+def image_level(result: DetectionEvaluation, images: pd.DataFrame, salt: str) -> pd.DataFrame:
+    """One row an image: is any target there, and was it called?"""
+    cases = result.cases[(result.cases["level"] == "image") & (result.cases["label"] == ANY_CLASS)]
+    table = cases.set_index("case_id").loc[images["image_id"]]
+    known = images["patient_id"].dropna().unique()
+    pseudonyms = {patient: pseudonym(patient, salt) for patient in known}
+    return pd.DataFrame(
+        {
+            "image": images["image_id"].to_numpy(dtype=object),
+            "patient": images["patient_id"].map(pseudonyms).to_numpy(dtype=object),
+            "truth": table["truth"].to_numpy(dtype=object),
+            "predicted": table["predicted"].to_numpy(dtype=bool),
+            "max_confidence": table["score"].to_numpy(dtype=np.float64),
+        }
+    ).astype({"image": "str", "patient": "str", "truth": "boolean"})
+
+
+def box_outcomes(result: DetectionEvaluation) -> pd.DataFrame:
+    """True boxes and called detections of a subset, one below the other."""
+    columns = ["image_id", "kind", "label", "x", "y", "width", "height", "score", "outcome", "iou"]
+    truth = result.truth.assign(kind="truth", iou=np.nan)
+    called = result.detections[result.detections["called"]].assign(kind="detection")
+    return pd.concat([truth[columns], called[columns]], ignore_index=True)
+
+
+def curve_points(result: DetectionEvaluation, point: DetectorPoint) -> pd.DataFrame:
+    """Precision-recall and FROC curves of a subset in one table."""
+    precision_recall = result.precision_recall.rename(columns={"recall": "x", "precision": "y"})
+    froc = result.froc.rename(columns={"false_positives_per_image": "x", "sensitivity": "y"})
+    columns = ["curve", "label", "iou_threshold", "x", "y", "score"]
+    return pd.concat(
+        [
+            precision_recall.assign(curve="precision_recall")[columns],
+            froc.assign(curve="froc", iou_threshold=point.iou_threshold)[columns],
+        ],
+        ignore_index=True,
+    )
+
+
+def _concat(tables: Mapping[str, pd.DataFrame], *, first: bool = False) -> pd.DataFrame:
+    """Tables of the subsets one below the other, with a column `subset`, the first or the last."""
+    named = [table.assign(subset=name) for name, table in tables.items()]
+    table = pd.concat(named, ignore_index=True)
+    rest = [name for name in table.columns if name != "subset"]
+    return table[["subset", *rest] if first else [*rest, "subset"]].astype({"subset": "str"})

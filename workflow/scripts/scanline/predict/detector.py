@@ -1,0 +1,120 @@
+"""What a trained detector of any family finds on val, test and external."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from pickle import UnpicklingError
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from scanline.core.errors import InputError
+from scanline.core.log import progress
+from scanline.train.boxes import scale_boxes, xywh_from_corners
+from scanline.train.detection import MAX_DETECTIONS, MIN_SCORE, Detections, DetectionSamples, Detector, DetectorSpec
+
+SUBSETS = ("val", "test", "external")
+COLUMNS = ("image_id", "subset", "label", "x", "y", "width", "height", "score")
+
+
+def load_detector(path: Path, device: torch.device) -> tuple[DetectorSpec, Detector]:
+    """Read a model.pt; the module of its family is imported now and not before.
+
+    Raises:
+        InputError: If it is missing or no detector of this workflow.
+    """
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        spec = DetectorSpec.from_json(saved["spec"])
+    except (OSError, KeyError, TypeError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
+        raise InputError(
+            path,
+            found=str(error)[:200],
+            expected="the model.pt of a detector",
+            next_step=f"snakemake {path}",
+        ) from error
+    module = import_module(f"scanline.train.{spec.family}_detector")
+    loaded: tuple[DetectorSpec, Detector] = getattr(module, f"load_{spec.family}")(path, device)
+    return loaded
+
+
+def require_fit(spec: DetectorSpec, samples: Mapping[str, DetectionSamples], targets: tuple[str, ...]) -> None:
+    """Check that a detector finds these targets, on images of this size.
+
+    Raises:
+        InputError: If it does not.
+    """
+    sizes = {subset.image_size_px for subset in samples.values()} | {spec.image_size_px}
+    if spec.classes != targets or len(sizes) > 1:
+        raise InputError(
+            "model.pt",
+            found=f"classes {', '.join(spec.classes)}, images of {spec.image_size_px} px",
+            expected=f"classes {', '.join(targets)}, images of {', '.join(map(str, sorted(sizes)))} px",
+            next_step="Train it anew with these options.",
+        )
+
+
+def detect_samples(
+    detector: Detector, targets: tuple[str, ...], samples: Mapping[str, DetectionSamples], batch_size: int = 16
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Detect on val, test and external.
+
+    Args:
+        detector: Called with batches of cached images.
+        targets: Names of the classes, in the order of their numbers.
+        samples: By subset.
+        batch_size: Images at once.
+
+    Returns:
+        Detections: COLUMNS, continuous pixels of the original image, by falling score within each image. And all
+        images that were looked at: image_id, subset.
+    """
+    rows: list[pd.DataFrame] = []
+    looked_at: list[pd.DataFrame] = []
+    for subset in SUBSETS:
+        if subset not in samples:
+            continue
+        images = samples[subset]
+        looked_at.append(pd.DataFrame({"image_id": images.image_ids, "subset": subset}, dtype="str"))
+        for start in progress(range(0, len(images), batch_size), unit="batch"):
+            members = range(start, min(start + batch_size, len(images)))
+            batch = np.ascontiguousarray(images.pixels[images.rows[list(members)]])
+            for position, found in zip(members, detector(batch), strict=True):
+                rows.append(_as_rows(found, images, position, subset, targets))
+    kinds = dict.fromkeys(COLUMNS[:3], "str") | dict.fromkeys(COLUMNS[3:], "float64")
+    detections = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=list(COLUMNS))
+    return detections.astype(kinds), pd.concat(looked_at, ignore_index=True)
+
+
+def _as_rows(
+    found: Detections, images: DetectionSamples, position: int, subset: str, targets: tuple[str, ...]
+) -> pd.DataFrame:
+    """Detections of one image as rows, the best MAX_DETECTIONS of at least MIN_SCORE, in pixels of the original."""
+    kept = np.flatnonzero(found.scores >= MIN_SCORE)
+    kept = kept[np.argsort(-found.scores[kept], kind="stable")][:MAX_DETECTIONS]
+    corners = original_corners(found.boxes[kept], images.image_size_px, images.sizes[position])
+    x, y, width, height = xywh_from_corners(corners).T
+    names = np.array(targets, dtype=object)
+    table = pd.DataFrame(
+        {
+            "image_id": images.image_ids[position],
+            "subset": subset,
+            "label": names[found.classes[kept] - 1],
+            "x": x,
+            "y": y,
+            "width": width,
+            "height": height,
+            "score": found.scores[kept].astype(np.float64),
+        },
+        columns=list(COLUMNS),
+    )
+    return table[(table["width"] > 0) & (table["height"] > 0)]
+
+
+def original_corners(boxes: NDArray[np.float32], size: int, original: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Corners in a cached image of `size` to corners in the original of (width, height), cut at its edges."""
+    width, height = float(original[0]), float(original[1])
+    corners = scale_boxes(boxes, (size, size), (width, height))
+    return np.asarray(corners.clip(0.0, [width, height, width, height]))

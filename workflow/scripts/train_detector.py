@@ -1,0 +1,45 @@
+"""Train one detector of any family; resume it or link it where the model store has it."""
+
+from pathlib import Path
+from typing import Any
+
+from scanline.core.command_line import parse_arguments, run
+from scanline.core.options import Options, read_options
+from scanline.train.detection import DetectionJob, detector_family, fit_detector, load_detection_samples, require_boxes
+from scanline.train.options import DetectTask, ModelOptions, TrainingOptions
+from scanline.train.run import train_in_store
+
+TABLES = ("pixels", "index", "images", "boxes", "labels", "split")
+
+
+class TrainDetectorOptions(Options):
+    """The part of the study file that this rule depends on."""
+
+    task: DetectTask
+    model: ModelOptions
+    training: TrainingOptions
+
+
+def main() -> None:
+    """Run the rule."""
+    names = "options seed threads code store receipt weights? model history run"
+    args = parse_arguments(__doc__, *names.split(), *TABLES)
+    options = read_options(TrainDetectorOptions, args.options)
+    inputs = {name: getattr(args, name) for name in TABLES}
+    family = detector_family(options.model.architecture)
+
+    def fit(folder: Path, device: Any) -> dict[str, Any]:
+        samples = load_detection_samples(**inputs, targets=options.task.targets)
+        require_boxes(samples, options.task.targets, args.split)
+        job = DetectionJob(options.task, options.model, options.training, args.seed, device)
+        return fit_detector(job, samples["train"], samples["val"], folder, args.weights)
+
+    same = {name: getattr(args, name) for name in ("receipt", "weights", "store", "code", "seed", "threads")}
+    outputs = {"model.pt": args.model, "history.csv": args.history, "run.json": args.run}
+    packages = ("torch", "torchvision", "numpy", "pandas", *(("ultralytics",) if family == "ultralytics" else ()))
+    parts = (options.task, options.model, options.training)
+    train_in_store(*parts, fit, inputs=inputs, outputs=outputs, packages=packages, **same)
+
+
+if __name__ == "__main__":
+    run(main)
