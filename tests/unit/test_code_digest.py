@@ -309,12 +309,12 @@ def test_a_missing_environment_is_one_line(tmp_path):
         code_digest(tmp_path, "rule", tmp_path / "gone.yaml")
 
 
-def test_all_scripts_of_the_workflow_are_digested_in_half_a_second():
+def test_all_scripts_of_the_workflow_are_digested_in_a_second():
     scripts = sorted(SCRIPTS.glob("*.py"))
     environment = SCRIPTS.parents[1] / "envs/train.yaml"
     start = time.perf_counter()
     values = {code_digest(SCRIPTS, script.stem, environment) for script in scripts}
-    assert time.perf_counter() - start < 0.5
+    assert time.perf_counter() - start < 1
     assert len(values) == len(scripts)
 
 

@@ -144,9 +144,7 @@ def test_trained_twice_and_killed_and_resumed_give_equal_weights(tmp_path):
         assert_equal_weights(tmp_path / "once", tmp_path / "other")
 
 
-@pytest.mark.parametrize(
-    "architecture", [SSDLITE, "fasterrcnn_mobilenet_v3_large_320_fpn"]
-)  # the latter draws proposals
+@pytest.mark.parametrize("architecture", [SSDLITE, "fasterrcnn_mobilenet_v3_large_320_fpn"])
 def test_validation_changes_no_weight_and_no_batch_norm_and_draws_the_same_each_time(tmp_path, architecture):
     base = job(epochs=1)
     options = ModelOptions(architecture=architecture, weights="none", channels=1)
@@ -162,6 +160,15 @@ def test_validation_changes_no_weight_and_no_batch_norm_and_draws_the_same_each_
     assert torch.equal(torch.get_rng_state(), random_state)
     assert all(torch.equal(values, before[name]) for name, values in trainer.model.state_dict().items())
     assert not trainer.model.training
+
+
+def test_val_loss_draws_the_same_in_each_epoch(tmp_path, monkeypatch):
+    trainer = DetectorTrainer(job(epochs=1), four_images(), four_images(), tmp_path)
+    trainer.model.eval()
+    monkeypatch.setattr(trainer, "_loss", lambda images, targets: torch.rand(()))  # as anchors are drawn
+    first = trainer.validate()["val_loss"]
+    torch.rand(5)  # what an epoch of training draws
+    assert trainer.validate()["val_loss"] == first
 
 
 def test_patience_waits_until_something_is_found(tmp_path):

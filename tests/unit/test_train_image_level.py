@@ -17,7 +17,7 @@ from scanline.prepare.samples import load_samples
 from scanline.train import run as training_run
 from scanline.train.device import choose_device, choose_precision
 from scanline.train.engine import epoch_seed, learning_rate_factor
-from scanline.train.image_level import Trainer, grey_statistics
+from scanline.train.image_level import Job, Trainer, fit_classifier, grey_statistics
 from scanline.train.model_store import store_key, unneeded_keys, working_folder
 from scanline.train.options import Augmentation, ClassifyTask, ModelOptions, TrainingOptions
 from scanline.train.torchvision_classifier import load_classifier
@@ -36,10 +36,15 @@ def train(files, folder, *, seed=1, task=TASK, model=MODEL, training=TRAINING, s
     receipt = folder / "receipt.json"
     write_json(receipt, {"leak_free": True, "protocol": "grouped"})
     outputs = {name: folder / name for name in ("model.pt", "history.csv", "run.json")}
-    training_run.train_classifier(
+
+    def fit(working, device):
+        return fit_classifier(Job(task, model, training, seed, device), files, weights, working)
+
+    training_run.train_in_store(
         task,
         model,
         training,
+        fit,
         inputs=files,
         receipt=receipt,
         weights=weights,
@@ -135,12 +140,10 @@ def test_the_kept_weights_are_those_of_the_best_epoch(training_files, tmp_path):
     outputs = train(training_files, tmp_path / "run")
     history = pd.read_csv(outputs["history.csv"])
     samples = load_samples(**training_files, target="bleed")
-    from scanline.train.image_level import Job
-
     trainer = Trainer(Job(TASK, MODEL, TRAINING, 1, torch.device("cpu")), samples["train"], samples["val"], tmp_path)
     _, model = load_classifier(outputs["model.pt"], torch.device("cpu"))
     trainer.model = model.to(memory_format=torch.channels_last)
-    trainer.model.eval()
+    trainer.model.eval().requires_grad_(False)
     assert trainer.validate()["val_loss"] == pytest.approx(history["val_loss"].min(), rel=1e-6)
 
 

@@ -55,6 +55,24 @@ def tell(kind, what):
 sys.addaudithook(note)
 """
 
+# Has all that ultralytics asks of albumentations, and stops whoever uses it on an image.
+ALBUMENTATIONS = """
+__version__ = "2.0.8"
+
+class Transform:
+    def __init__(self, **options): self.p = options["p"]
+
+Blur = MedianBlur = ToGray = CLAHE = RandomBrightnessContrast = RandomGamma = ImageCompression = Transform
+
+class DualTransform(Transform): pass
+
+class BaseCompose: pass
+
+class Compose(BaseCompose):
+    def __init__(self, transforms): self.transforms = transforms
+    def __call__(self, **data): raise RuntimeError("albumentations was called")
+"""
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
@@ -119,18 +137,21 @@ def test_equal_weights_when_trained_twice_whatever_the_state_of_the_generators(t
 
 
 def test_albumentations_changes_nothing_though_ultralytics_alone_would_call_it(trained, tmp_path, monkeypatch):
-    (tmp_path / "albumentations.py").write_text("raise RuntimeError('albumentations was imported')\n")
+    (tmp_path / "albumentations.py").write_text(ALBUMENTATIONS)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "albumentations", raising=False)
     train(tmp_path / "run")
     assert "albumentations" not in sys.modules
     assert_equal_weights(weights_of(tmp_path / "run"), weights_of(trained[0]))
 
-    from ultralytics.data import augment
+    from ultralytics.data.augment import Albumentations
 
-    called = []
-    monkeypatch.setattr(augment.LOGGER, "info", called.append)
-    augment.Albumentations(p=1.0, transforms=[])
-    assert any("albumentations was imported" in str(message) for message in called)
+    try:
+        for transforms in (None, []):  # ultralytics' own, and what is said to switch them off
+            with pytest.raises(RuntimeError, match="albumentations was called"):
+                Albumentations(p=1.0, transforms=transforms)({"img": np.zeros((8, 8, 3), np.uint8)})
+    finally:
+        sys.modules.pop("albumentations", None)
 
 
 def test_nothing_is_fetched_and_nothing_written_outside_the_folder(trained, tmp_path):
@@ -138,7 +159,7 @@ def test_nothing_is_fetched_and_nothing_written_outside_the_folder(trained, tmp_
     for made in (hooks, home, folder):
         made.mkdir()
     (hooks / "sitecustomize.py").write_text(AUDIT)
-    (hooks / "albumentations.py").write_text("raise RuntimeError('albumentations was imported')\n")
+    (hooks / "albumentations.py").write_text(ALBUMENTATIONS)
     notes = tmp_path / "notes.txt"
     run = run_job(
         folder,

@@ -34,11 +34,8 @@ def main() -> None:
     write_table(result.image_level, args.image_level_csv)
     write_json(args.metrics, result.metrics)
     test = result.metrics["subsets"]["test"]
-    values = [
-        test["metrics"]["ap_50"],
-        test["metrics"]["ap_50_95"],
-        test["yes_or_no"]["image"]["any_class"]["metrics"]["f1"],
-    ]
+    image = test["yes_or_no"]["image"]["any_class"]["metrics"]
+    values = [test["metrics"]["ap_50"], test["metrics"]["ap_50_95"], image["f1"]]
     shown = ", ".join("undefined" if one["value"] is None else f"{one['value']:.4f}" for one in values)
     logger.info("test: %d images, AP50, AP50-95, F1 of images: %s", test["images"], shown)
 

@@ -11,12 +11,9 @@ from scanline.core.files import read_json
 from scanline.core.log import logger
 from scanline.core.options import Options
 from scanline.core.versions import git_commit, package_versions
-from scanline.prepare.samples import load_samples, require_both_classes
 from scanline.train.device import be_deterministic, choose_device, describe_device
-from scanline.train.image_level import Job, Trainer
 from scanline.train.model_store import finish, is_finished, link_outputs, store_key, working_folder
-from scanline.train.options import ClassifyTask, ModelOptions, TrainingOptions
-from scanline.train.weights import load_pretrained
+from scanline.train.options import ModelOptions, TrainingOptions
 
 Fit = Callable[[Path, torch.device], dict[str, Any]]
 
@@ -85,31 +82,6 @@ def train_in_store(
             )
             logger.info("kept epoch %d of %d", facts["best_epoch"], facts["epochs"])
         link_outputs(folder, outputs)
-
-
-def train_classifier(
-    task: ClassifyTask,
-    model: ModelOptions,
-    training: TrainingOptions,
-    *,
-    inputs: Mapping[str, Path],
-    weights: Path | None,
-    seed: int,
-    **job: Any,
-) -> None:
-    """Train an image-level network; arguments as for `train_in_store`.
-
-    Raises:
-        InputError: As there, and for a subset without positives or negatives, or weights that do not fit.
-    """
-
-    def fit(folder: Path, device: torch.device) -> dict[str, Any]:
-        samples = load_samples(**inputs, target=task.target)
-        require_both_classes(samples, ("train", "val"), task.target, inputs["split"])
-        started = Job(task, model, training, seed, device)
-        return Trainer(started, samples["train"], samples["val"], folder, load_pretrained(weights)).fit()
-
-    train_in_store(task, model, training, fit, inputs=inputs, weights=weights, seed=seed, **job)
 
 
 def check_receipt(path: Path) -> None:

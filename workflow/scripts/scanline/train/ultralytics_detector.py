@@ -67,7 +67,6 @@ def _import(folder: Path) -> None:
     os.environ.update(
         YOLO_CONFIG_DIR=str(folder.absolute()), YOLO_OFFLINE="true", YOLO_AUTOINSTALL="false", YOLO_VERBOSE="false"
     )
-    os.environ.pop("ULTRALYTICS_API_KEY", None)  # with a key it reports training to its makers
     from ultralytics.utils import SETTINGS
 
     SETTINGS.update(dict.fromkeys(INTEGRATIONS, False))  # type: ignore[no-untyped-call]
