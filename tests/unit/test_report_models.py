@@ -16,6 +16,7 @@ from scanline.report.kinds import KINDS, look_up
 from scanline.report.models import describe_model
 from scanline.report.options import ReportedRun, ReportedYardstick
 from scanline.report.page import render, template_environment
+from scanline.report.words import explain_threshold, name_threshold
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -112,10 +113,10 @@ def test_kinds_have_tables_of_their_own_with_spread_and_yardsticks():
     metrics = [metrics_of(run.kind) for run in runs]
     yardstick = ReportedYardstick(name="them", split="s", task="t", kind="detect", metrics={"ap_50": 0.99})
     tables = headline_tables(runs, metrics, [yardstick], {"grouped": True})
-    assert [table.title for table in tables] == ["Segmentation", "Detection"]
+    assert [table.title for table in tables] == [KINDS["segment"].title, "Detection"]
     assert [row.kind for row in tables[1].rows] == ["ours", "ours", "spread", "theirs"]
     assert tables[1].rows[-1].cells[0].value == "0.990"
-    assert tables[0].heads[0].startswith("Dice")
+    assert tables[0].heads[0] == "Mean Dice"
 
 
 def test_a_place_that_a_file_lacks_is_none():
@@ -127,3 +128,13 @@ def test_a_place_that_a_file_lacks_is_none():
 def test_the_overview_shows_each_kind():
     text = render("overview.html.j2", {"studies": [], "n_models": 0})
     assert "All studies" in text
+
+
+def test_thresholds_of_every_kind_are_told():
+    several = {"thresholds": {"bleed": 0.25, "oedema": 0.5}, "threshold_rule": "f1", "threshold_from": "val"}
+    assert name_threshold(several) == "bleed 0.250, oedema 0.500"
+    assert "highest F1 on val" in explain_threshold(several, ["a model: 0.25"])
+    mask = {"threshold": 0.5, "threshold_rule": "dice", "threshold_from": "val"}
+    assert "highest Dice of all pixels on val" in explain_threshold(mask, ["a model: 0.5"])
+    scaled = {**several, "temperatures": {"bleed": 1.4, "oedema": None}}
+    assert "divided by a temperature" in explain_threshold(scaled, [])

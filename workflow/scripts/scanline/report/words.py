@@ -15,6 +15,7 @@ RULES = {
     "youden": "It is the one with the highest sensitivity + specificity (Youden index)",
     "sensitivity": "It is the one that reaches a sensitivity of {target} at the highest specificity",
     "specificity": "It is the one that reaches a specificity of {target} at the highest sensitivity",
+    "dice": "It is the one with the highest Dice of all pixels",
     "fixed": "It is fixed",
 }
 KEYS = {
@@ -53,16 +54,16 @@ def _level(interval: Mapping[str, Any]) -> str:
 def explain_threshold(metrics: Mapping[str, Any], names: Sequence[str]) -> str:
     """How the thresholds of some models were chosen."""
     rule = RULES.get(metrics["threshold_rule"], f"It is chosen by the rule {metrics['threshold_rule']}")
-    rule = rule.format(target=format_value(metrics["threshold_target"]))
+    rule = rule.format(target=format_value(metrics.get("threshold_target")))
     where = "" if metrics["threshold_rule"] == "fixed" else f" on {metrics['threshold_from']}"
     scaled = (
         " Before that, logits are divided by a temperature of least log loss on val: it changes how extreme"
         " probabilities are, and not their order."
-        if metrics["temperature"] is not None
+        if metrics.get("temperature") is not None or any((metrics.get("temperatures") or {}).values())
         else ""
     )
     return (
-        "An image is called positive when its probability reaches the model's threshold."
+        "An image, a pixel or a box is called positive when its probability reaches the model's threshold."
         f" {rule}{where}; then it is frozen and applied to test. Thresholds: {'; '.join(names)}.{scaled}"
     )
 
@@ -91,7 +92,9 @@ def place_threshold(metrics: Mapping[str, Any]) -> str:
 
 
 def name_threshold(metrics: Mapping[str, Any]) -> str:
-    """A threshold, or why there is none."""
+    """A threshold, those of several labels, or why there is none."""
+    if "thresholds" in metrics:
+        return ", ".join(f"{spell(label)} {format_value(value)}" for label, value in metrics["thresholds"].items())
     threshold = metrics["threshold"]
     return format_value(threshold) if threshold is not None else "undefined"
 
