@@ -59,7 +59,7 @@ def _roi_align(
         Shape (k, channels, pooled_height, pooled_width).
     """
     if sampling_ratio < 1:
-        raise ValueError(f"sampling_ratio {sampling_ratio}: roi_align without torchvision's own operators takes 1 or more")
+        raise ValueError(f"sampling_ratio {sampling_ratio}: the stand-in for roi_align needs at least 1")
     height, width = features.shape[-2:]
     corners = rois[:, 1:].to(torch.float32) * spatial_scale - (0.5 if aligned else 0.0)
     sides = corners[:, 2:] - corners[:, :2]
