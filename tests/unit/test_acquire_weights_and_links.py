@@ -1,13 +1,16 @@
 import hashlib
 import http.server
+import re
 import threading
 
 import pytest
+import torch
 
 from scanline.acquire.link import link_folder
 from scanline.acquire.options import LocalSource
-from scanline.acquire.weights import acquire_weights, imagenet_url
+from scanline.acquire.weights import acquire_weights, weights_url
 from scanline.core.errors import InputError
+from scanline.train.network_names import CLASSIFICATION_MODELS, DETECTION_MODELS
 
 BODY = b"weights " * 1000
 DIGEST = hashlib.sha256(BODY).hexdigest()
@@ -59,7 +62,29 @@ def test_no_server_names_the_choice(tmp_path):
 
 
 def test_torchvision_tells_the_address():
-    assert imagenet_url("resnet18") == "https://download.pytorch.org/models/resnet18-f37072fd.pth"
+    assert weights_url("resnet18") == "https://download.pytorch.org/models/resnet18-f37072fd.pth"
+    assert weights_url("fasterrcnn_resnet50_fpn").endswith("models/fasterrcnn_resnet50_fpn_coco-258fb6c6.pth")
+    for name in (*DETECTION_MODELS, *CLASSIFICATION_MODELS):
+        assert re.search(r"-[0-9a-f]{8,}\.pth$", weights_url(name)), name
+
+
+def test_a_file_of_known_digest_must_have_it(server, tmp_path):
+    with pytest.raises(InputError, match=r"yolov8n\.pt: found SHA-256 .*begins with f59b3d833e2ff32e"):
+        acquire_weights("yolov8n", f"{server}/yolov8n.pt", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_promises_no_digest_must_be_a_whole_archive(server, tmp_path):
+    with pytest.raises(InputError, match=r"yolov5nu\.pt: found no archive"):
+        acquire_weights("yolov5nu", f"{server}/yolov5nu.pt", tmp_path)
+    path = tmp_path / "yolov5nu.pt"
+    torch.save({"weight": torch.arange(1000.0)}, path)
+    assert acquire_weights("yolov5nu", f"{server}/yolov5nu.pt", tmp_path)["path"] == str(path)
+    damaged = bytearray(path.read_bytes())
+    damaged[damaged.index(torch.arange(1000.0).numpy().tobytes()[400:440])] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(InputError, match="a damaged one"):
+        acquire_weights("yolov5nu", f"{server}/yolov5nu.pt", tmp_path)
 
 
 @pytest.fixture

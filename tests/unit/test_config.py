@@ -32,6 +32,10 @@ def edit(project, change):
     return load_config(MAIN, project)
 
 
+def label_table(**columns):
+    return {"path": "labels.csv", "columns": columns}
+
+
 @pytest.mark.parametrize("preset", [None, *PRESETS])
 def test_every_preset_is_valid_and_has_results_of_its_own(preset):
     loaded = load_config({**MAIN, "preset": preset}, REPOSITORY)
@@ -99,6 +103,49 @@ def test_presets_change_how_much_and_not_what():
         (
             lambda v: v["sources"]["phe_sich_ids"]["curate"]["layout"].update(first_pixel=2),
             ["sources.phe_sich_ids.curate.layout: first_pixel", "found 2"],
+        ),
+        (
+            lambda v: v["yardsticks"][1].update(metrics={"ap50": 0.99}),
+            ["yardsticks.1.metrics", "'ap50'", "expected one of ap_10, ap_50", "Did you mean 'ap_50'?"],
+        ),
+        (
+            lambda v: v["yardsticks"][2].update(metrics={"auroc": 0.9}),
+            ["yardsticks.2.metrics", "'auroc'", "pooled_dice"],
+        ),
+        (lambda v: v["yardsticks"][1].update(task="detekt"), ["yardsticks.1.task", "Did you mean 'detect'?"]),
+        (lambda v: v["yardsticks"][1].update(split=None), ["yardsticks.1", "data_set, where they used other data"]),
+        (lambda v: v["yardsticks"][1].update(data_set="another"), ["yardsticks.1", "either split"]),
+        (lambda v: v["yardsticks"][1].pop("source"), ["yardsticks.1.source", "found nothing"]),
+        (
+            lambda v: v.update(evaluate={"boxes": {"iou_treshold": 0.3}}),
+            ["evaluate.boxes.iou_treshold", "unknown key", "Did you mean 'iou_threshold'?"],
+        ),
+        (
+            lambda v: v.update(evaluate={"masks": {"min_predicted_pixels": 0}}),
+            ["evaluate.masks.min_predicted_pixels", "found 0", "greater than or equal to 1"],
+        ),
+        (lambda v: v.update(evaluate={"masks": {"threshold": "otsu"}}), ["evaluate.masks.threshold", "'dice'"]),
+        (
+            lambda v: v["models"]["resnet18"].update(weights="coco"),
+            ["models.resnet18", "resnet18 is no detector", "set imagenet"],
+        ),
+        (
+            lambda v: v["models"]["yolov8n"].update(weights="imagenet"),
+            ["models.yolov8n", "no ImageNet weights are known for yolov8n: set weights to coco, none"],
+        ),
+        (
+            lambda v: v["sources"]["phe_sich_ids"]["curate"].update(label_table=label_table(IVH="IVH")),
+            ["sources.phe_sich_ids.curate.label_table.columns", "'IVH'", "one of haemorrhage"],
+        ),
+        (
+            lambda v: v["sources"]["phe_sich_ids"]["curate"].update(label_table=label_table(haemorrhage="image")),
+            ["label_table.columns.haemorrhage", "which is that of the image"],
+        ),
+        (
+            lambda v: v["sources"]["phe_sich_ids"]["curate"].update(
+                label_table=label_table(haemorrhage="IPH", perihaematomal_oedema="IPH")
+            ),
+            ["label_table.columns.perihaematomal_oedema", "'IPH', which is that of haemorrhage"],
         ),
         (lambda v: v["splits"]["grouped"].update(seed="many"), ["splits.grouped.seed", '"many"', "integer"]),
     ],
@@ -237,3 +284,65 @@ def test_a_wrong_key_of_a_task_is_told_by_its_kind(project):
         study["tasks"]["segment"] = {"kind": "segment", "target": "perihaematomal_oedema", "positiv_share": 0.5}
 
     assert "Did you mean 'positive_share'?" in refused(project, change)
+
+
+def author_table(study):
+    """The study with the classes of the author's labels.csv, which no box or mask gives."""
+    study["labels"] += ["ivh", "iph", "sah"]
+    study["sources"]["phe_sich_ids"]["curate"]["label_table"] = label_table(ivh="IVH", iph="IPH", sah="SAH")
+
+
+def test_classes_of_a_label_table_can_be_classified(project):
+    def change(study):
+        author_table(study)
+        study["tasks"]["which"] = {"kind": "multilabel", "targets": ["ivh", "iph", "sah"]}
+        study["tasks"]["subarachnoid"] = {"kind": "binary", "target": "sah"}
+
+    loaded = edit(project, change).studies["phe_sich"]
+    assert loaded.tasks["which"].targets == ("ivh", "iph", "sah")
+    assert loaded.sources["phe_sich_ids"].curate.label_table.columns["iph"] == "IPH"
+
+
+def test_without_their_table_such_classes_are_refused(project):
+    def change(study):
+        study["labels"] += ["sah"]
+        study["tasks"]["classify"]["target"] = "sah"
+
+    assert "annotated_classes, mask_class or label_table.columns" in refused(project, change)
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        ({"kind": "detect", "targets": ["ivh"]}, "annotators boxed. Add it to a source's annotated_classes"),
+        ({"kind": "segment", "target": "ivh"}, "annotators outlined. Add it to a source's mask_class"),
+    ],
+)
+def test_a_label_table_gives_no_boxes_and_no_masks(project, task, expected):
+    def change(study):
+        author_table(study)
+        study["tasks"]["detect"] = task
+
+    assert expected in refused(project, change)
+
+
+def test_scoring_of_masks_and_boxes_is_set_in_the_study_file(project):
+    def change(study):
+        study["evaluate"] = {
+            "masks": {"threshold": "fixed", "surface_tolerance_px": 2},
+            "boxes": {"iou_threshold": 0.3},
+        }
+
+    evaluate = edit(project, change).studies["phe_sich"].evaluate
+    assert (evaluate.masks.threshold, evaluate.masks.surface_tolerance_px) == ("fixed", 2)
+    assert (evaluate.boxes.iou_threshold, evaluate.boxes.score_threshold) == (0.3, "f1")
+
+
+def test_the_yardsticks_of_the_study_name_what_its_tables_show():
+    study = load_config(MAIN, REPOSITORY).studies["phe_sich"]
+    shown = {(one.task, one.split, name): value for one in study.yardsticks for name, value in one.metrics.items()}
+    assert shown["detect", "naive_image", "image_accuracy"] == 0.974
+    assert shown["segment", "naive_image", "specificity"] == 0.9995
+    assert shown["segment", None, "patient_dice_median"] == 0.66
+    dice, iou = shown["segment", "naive_image", "pooled_dice"], shown["segment", "naive_image", "iou"]
+    assert iou == pytest.approx(dice / (2 - dice), abs=5e-4)  # as of pixels counted together

@@ -9,13 +9,14 @@ from boxed_images import ORIGINAL, SIZE, write_boxed_study
 from PIL import Image
 
 from scanline.core.errors import InputError
+from scanline.evaluate.detection import evaluate_detection
 from scanline.evaluate.detector import DetectorTables, evaluate_detector, fit_on_val
 from scanline.evaluate.detector_options import BoxOptions, EvaluateDetectorOptions
 from scanline.evaluate.detector_point import read_detector_point
 from scanline.evaluate.options import EvaluateOptions
 from scanline.figures.detector import plot_confusion, plot_froc, plot_precision_recall, plot_training
 from scanline.figures.detector_examples import choose_all, plot_box_examples, read_box_slices
-from scanline.figures.options import ClassifierFigureOptions
+from scanline.figures.options import RunFigureOptions
 from scanline.predict.detector import detect_samples, original_corners, require_fit
 from scanline.train.detection import Detections, DetectorSpec, load_detection_samples
 
@@ -274,7 +275,8 @@ def test_examples_show_each_slice_once_among_the_found(study):
     tables = tables_of(*study)
     boxes = evaluate_detector(tables, OPTIONS, fit_on_val(tables, OPTIONS)).boxes
     test = boxes[boxes["subset"] == "test"]
-    chosen = choose_all(test, 2)
+    # Each image is a patient of its own here; tests of `picture_grid` mix them.
+    chosen = choose_all(test, {image_id: image_id for image_id in test["image_id"]}, 2)
     found = [example.image_id for group in ("best", "typical", "worst") for example in chosen[group]]
     assert len(found) == len(set(found)) == 6
     overlaps = test[test["outcome"] == "TP"].sort_values("iou")["image_id"].tolist()
@@ -294,7 +296,7 @@ def test_figures_are_drawn(study, tmp_path, finds):
             tables.detections.iloc[:0], tables.predicted, tables.images, tables.boxes, tables.labels
         )
     result = evaluate_detector(tables, OPTIONS, fit_on_val(tables, OPTIONS))
-    options = ClassifierFigureOptions(title="made", phantom=True, resolution_dpi=50)
+    options = RunFigureOptions(title="made", phantom=True, resolution_dpi=50)
     history = pd.DataFrame({"epoch": [1, 2], "train_loss": [2, 1], "val_loss": [2, 1.5], "ap50": 0.5, "ap50_95": 0.2})
     plot_training(history, {"best_epoch": 2}, options, tmp_path / "training.png")
     plot_precision_recall(result.curves, result.metrics, options, tmp_path / "precision_recall.png")
@@ -308,3 +310,55 @@ def test_figures_are_drawn(study, tmp_path, finds):
     assert drawn == ["confusion", "examples", "froc", "precision_recall", "training"]
     for path in tmp_path.glob("*.png"):
         assert len(np.unique(np.asarray(Image.open(path).convert("L")))) > 20
+
+
+def test_subgroups_are_those_of_the_images_alone(study):
+    tables = tables_of(*study)
+    images = tables.images.assign(sex=[["F", "M", None][int(name[-3:]) // 2 % 3] for name in tables.images["image_id"]])
+    tables = DetectorTables(tables.detections, tables.predicted, images, tables.boxes, tables.labels)
+    point = fit_on_val(tables, OPTIONS)
+    metrics = evaluate_detector(tables, OPTIONS, point).metrics
+    assert set(metrics["subgroups"]) == {"test", "external"}
+    columns = {column["by"]: column["groups"] for column in metrics["subgroups"]["test"]}
+    assert [group["name"] for group in columns["sex"]] == ["F", "M", "unknown"]
+    assert columns["lesion_size"][0]["name"] == "no lesion"
+    assert columns["lesion_size"][0]["metrics"]["ap_50"]["reason"] == "no truth box of any class"
+    assert sum(group["positives"] for group in columns["lesion_size"]) == metrics["subsets"]["test"]["truth_boxes"]
+    ids = tables.predicted.loc[tables.predicted["subset"] == "test", "image_id"]
+    own = images[images["image_id"].isin(ids) & (images["sex"] == "F")]
+
+    def of(table):
+        return table[table["image_id"].isin(own["image_id"])]
+
+    alone = evaluate_detection(
+        of(tables.boxes),
+        of(tables.detections),
+        own,
+        ("bleed",),
+        labels=tables.labels,
+        score_threshold=point.threshold,
+        options=OPTIONS.evaluate,
+    ).metrics
+    found = columns["sex"][0]
+    assert found["images"] == len(own)
+    assert {name: value["value"] for name, value in found["metrics"].items()} == {
+        "ap_50": alone["metrics"]["ap_50"]["value"],
+        "sensitivity": alone["lesions"]["all_classes"]["recall"]["value"],
+        "false_positives_per_image": alone["lesions"]["all_classes"]["false_positives_per_image"]["value"],
+        "image_sensitivity": alone["cases"]["image"]["any_class"]["sensitivity"]["value"],
+        "image_specificity": alone["cases"]["image"]["any_class"]["specificity"]["value"],
+    }
+    assert found["metrics"]["ap_50"]["low"] <= found["metrics"]["ap_50"]["value"] <= found["metrics"]["ap_50"]["high"]
+
+
+def test_the_gap_is_test_minus_external(study):
+    tables = tables_of(*study)
+    metrics = evaluate_detector(tables, OPTIONS, fit_on_val(tables, OPTIONS)).metrics
+    test, external = (metrics["subsets"][name]["metrics"]["ap_50"]["value"] for name in ("test", "external"))
+    assert metrics["gap"]["ap_50"]["value"] == pytest.approx(test - external)
+    kept = tables.predicted["subset"] != "external"
+    inside = tables.detections["subset"] != "external"
+    without = DetectorTables(
+        tables.detections[inside], tables.predicted[kept], tables.images, tables.boxes, tables.labels
+    )
+    assert evaluate_detector(without, OPTIONS, fit_on_val(without, OPTIONS)).metrics["gap"] is None

@@ -197,3 +197,14 @@ def test_2000_resamples_take_seconds():
     coco(weights)
     assert time.perf_counter() - start < 5
     assert len(average_precision.THRESHOLDS) == 12
+
+
+def test_metrics_that_are_not_wanted_are_not_computed_and_the_others_are_the_same():
+    tables = check_detection_tables(*random_case(np.random.default_rng(3)))
+    weights = np.random.default_rng(0).integers(0, 3, (4, tables.cluster_count)).astype(float)
+    every = CocoMetrics(tables)(weights)
+    for names in (("ap_50",), ("ar_10", "ap_small")):
+        some = CocoMetrics(tables, names)(weights)
+        assert {name.rpartition(".")[2] for name in some} == set(names)
+        for name, values in some.items():
+            np.testing.assert_array_equal(values, every[name])

@@ -15,7 +15,7 @@ from scanline.core.errors import InputError
 from scanline.evaluate.average_precision import COCO_METRICS
 from scanline.evaluate.detection import evaluate_detection as evaluate_with_intervals
 from scanline.evaluate.detection_cases import CASE_METRICS
-from scanline.evaluate.detection_tables import check_detection_tables
+from scanline.evaluate.detection_tables import check_detection_tables, check_images
 from scanline.evaluate.froc import FROC_METRICS, LESION_METRICS
 from scanline.evaluate.options import EvaluateOptions
 
@@ -356,3 +356,9 @@ def test_neither_torch_nor_snakemake_nor_scikit_learn_is_imported():
         "sys.exit(bool({'torch', 'snakemake', 'sklearn', 'pycocotools'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, env={}).returncode == 0
+
+
+def test_images_in_any_order_of_any_index_keep_their_patients():
+    images = pd.DataFrame({"image_id": ["a", "b", "c"], "patient_id": ["p", "q", "q"]}).iloc[[2, 0, 1]]
+    table = check_images(images)
+    assert list(zip(table["image_id"], table["patient_id"], strict=True)) == [("c", "q"), ("a", "p"), ("b", "q")]

@@ -6,7 +6,7 @@ import pytest
 
 from scanline.core.errors import InputError
 from scanline.evaluate.activation_maps import measure_maps, read_maps
-from scanline.evaluate.metadata import subgroups_of
+from scanline.evaluate.metadata import percent_in_boxes, subgroups_of
 
 IDS = [f"i{number}" for number in range(8)]
 
@@ -22,7 +22,8 @@ def boxes(sides):
 
 
 def grouped(table, found, columns=("sex", "age_years", "view", "lesion_size"), truth=None):
-    return subgroups_of(IDS, table, found, columns, (40, 65), [True] * 8 if truth is None else truth)
+    truth = pd.Series([True] * 8 if truth is None else truth, dtype="boolean")
+    return subgroups_of(IDS, table, columns, (40, 65), percent_in_boxes(IDS, table, found, truth))
 
 
 def test_columns_are_matched_by_image_and_kept_in_order():
@@ -55,6 +56,12 @@ def test_lesion_sizes_are_percent_of_the_image_and_unknown_without_a_box():
     )
     assert pd.isna(groups[6])
     assert groups[7] == "no lesion"
+
+
+def test_the_size_of_an_unknown_lesion_is_unknown():
+    truth = pd.Series([True, True, False, None, None, False, True, True], dtype="boolean")
+    percent = percent_in_boxes(IDS, images(), boxes([10, 20, 30, 40]), truth)
+    np.testing.assert_array_equal(percent, [2, 8, 0, np.nan, np.nan, 0, np.nan, np.nan])
 
 
 def test_several_boxes_of_an_image_add_up():

@@ -176,7 +176,33 @@ def test_external_is_compared_with_test_and_without_it_there_is_no_gap(files, pr
     result = evaluate(files, scores).metrics
     difference = [result["subsets"][name]["averages"]["macro"]["auroc"]["value"] for name in ("test", "external")]
     assert result["gap"]["macro.auroc"]["value"] == pytest.approx(difference[0] - difference[1])
+    areas = [result["subsets"][name]["per_class"]["oedema"]["auroc"]["value"] for name in ("test", "external")]
+    assert result["gap"]["oedema.auroc"]["value"] == pytest.approx(areas[0] - areas[1])
     assert evaluate(files, scores[scores["subset"] != "external"]).metrics["gap"] is None
+
+
+def test_each_label_is_measured_in_each_subgroup(files, predicted, tmp_path):
+    scores, _ = predicted
+    images = pd.read_parquet(files["images"])
+    number = images["patient_id"].astype("str").map(lambda name: sum(map(ord, name)))
+    images["sex"] = np.where(number % 2, "female", "male")
+    images.to_parquet(tmp_path / "images.parquet")
+    metrics = evaluate({**files, "images": tmp_path / "images.parquet"}, scores).metrics
+    columns = {column["by"]: column["groups"] for column in metrics["subgroups"]["test"]}
+    assert set(columns) == {"sex", "lesion_size"}
+    for group in columns["sex"]:
+        ids = images.loc[images["sex"] == group["name"], "image_id"]
+        own = scores[scores["image_id"].isin(ids)]
+        assert group["images"] == (own["subset"] == "test").sum()
+        for label in LABELS:
+            truth, probability = known(own, "test", label)
+            assert group["metrics"][f"{label}.auroc"]["value"] == pytest.approx(roc_auc_score(truth, probability))
+            assert group["difference_to_rest"][f"{label}.auroc"]["value"] is not None
+    # Only the first label has boxes: where it is unknown, so is the size, and the second label's truth does not matter.
+    sizes = {group["name"]: group["images"] for group in columns["lesion_size"]}
+    test = scores[scores["subset"] == "test"]
+    assert sizes["no lesion"] == (~test["truth_bleed"].astype("boolean")).sum()
+    assert sizes["unknown"] == test["truth_bleed"].isna().sum()
 
 
 def test_a_label_unknown_on_all_of_test_is_null_with_its_reason(files, predicted):

@@ -21,11 +21,14 @@ from scanline.evaluate.segmenter import (
     read_mask_threshold,
     read_truths,
 )
-from scanline.evaluate.segmenter_options import EvaluateSegmenterOptions
+from scanline.evaluate.segmenter_options import EvaluateSegmenterOptions, MaskScoring
 from scanline.predict.probability_maps import ProbabilityMaps, write_maps
 
 OPTIONS = EvaluateSegmenterOptions(
-    target=TARGET, evaluate=EvaluateOptions(bootstrap_resamples=100), min_predicted_pixels=3, patient_salt="salt"
+    target=TARGET,
+    evaluate=EvaluateOptions(bootstrap_resamples=100),
+    masks=MaskScoring(min_predicted_pixels=3),
+    patient_salt="salt",
 )
 
 
@@ -104,7 +107,7 @@ def test_a_threshold_fitted_on_other_maps_is_refused(study, maps, truths):
 
 
 def test_a_fixed_threshold_is_a_half_and_fitted_on_nothing(study, maps, truths):
-    options = OPTIONS.model_copy(update={"threshold": "fixed"})
+    options = OPTIONS.model_copy(update={"masks": MaskScoring(threshold="fixed")})
     point = fit_on_val(maps.table, maps, truths, options, "maps")
     assert (point.level, point.maps_sha256) == (FIXED_LEVEL, None)
     assert point.predict(np.array([127, 128], np.uint8)).tolist() == [False, True]
@@ -147,7 +150,7 @@ def test_image_level_answers_come_from_predicted_masks(study, maps, truths):
 
 
 def test_more_pixels_asked_for_means_fewer_images_called_positive(study, maps, truths):
-    many = OPTIONS.model_copy(update={"min_predicted_pixels": SIZE**2})
+    many = OPTIONS.model_copy(update={"masks": MaskScoring(min_predicted_pixels=SIZE**2)})
     counts = evaluate(study, maps, truths, many).metrics["subsets"]["test"]["image_level"]
     assert (counts["tp"], counts["fp"], counts["fn"], counts["tn"]) == (0, 0, 3, 4)
 
@@ -263,3 +266,48 @@ def test_what_comes_before_and_after_the_network_needs_no_torch():
     check = f"import sys; import {names}; sys.exit(bool({{'torch', 'segmentation_models_pytorch'}} & set(sys.modules)))"
     scripts = Path(script.__file__).parent
     assert subprocess.run([sys.executable, "-c", check], cwd=scripts, check=False).returncode == 0
+
+
+def test_subgroups_pool_the_pixels_of_their_own_images(study, maps, truths):
+    images = pd.read_parquet(study["images"])
+    images["sex"] = np.where(images["slice_index"] % 2, "F", "M")
+    labels = pd.read_parquet(study["labels"])
+    point = fit_on_val(maps.table, maps, truths, OPTIONS, "maps")
+    result = evaluate_segmenter(maps.table, maps, truths, images, labels, OPTIONS, point, "maps")
+    columns = {column["by"]: column["groups"] for column in result.metrics["subgroups"]["test"]}
+    table = result.per_image[(result.per_image["subset"] == "test") & (result.per_image["kind"] != "unknown")]
+    assert [group["name"] for group in columns["sex"]] == ["F", "M"]
+    for group in columns["sex"]:
+        own = table[table["image_id"].isin(images.loc[images["sex"] == group["name"], "image_id"])]
+        tp, fp, fn = (int(own[name].sum()) for name in ("tp", "fp", "fn"))
+        assert group["images"] == len(own)
+        assert group["positives"] == (own["kind"] == "lesion_positive").sum()
+        assert group["metrics"]["pooled_dice"]["value"] == pytest.approx(2 * tp / (2 * tp + fp + fn))
+        assert group["metrics"]["dice"]["value"] == pytest.approx(
+            own.loc[own["kind"] == "lesion_positive", "dice"].mean()
+        )
+        assert group["metrics"]["image_accuracy"]["value"] == pytest.approx((own["truth"] == own["predicted"]).mean())
+    sizes = columns["lesion_size"]
+    assert sizes[0]["name"] == "no lesion"
+    assert sum(group["images"] for group in sizes) == len(table)
+    assert result.metrics["gap"] is None
+
+
+def test_the_gap_of_masks_is_test_minus_external(study, maps, truths):
+    class Moved:
+        """The maps, with the last patient of test called external."""
+
+        table = maps.table.assign(
+            subset=[
+                "external" if name.startswith("s/p09") else subset
+                for name, subset in zip(maps.table["image_id"], maps.table["subset"], strict=True)
+            ]
+        )
+
+        def __getitem__(self, image_id):
+            return maps[image_id]
+
+    metrics = evaluate(study, Moved(), truths).metrics
+    both = [metrics["subsets"][name]["pooled"]["metrics"]["dice"]["value"] for name in ("test", "external")]
+    assert metrics["gap"]["pooled_dice"]["value"] == pytest.approx(both[0] - both[1])
+    assert set(metrics["subgroups"]) == {"test", "external"}

@@ -12,11 +12,12 @@ from scanline.core.errors import InputError
 from scanline.core.files import read_json
 from scanline.evaluate.reliability import evaluate_calibration
 from scanline.figures.classifier import plot_calibration, plot_confusion, plot_curve
-from scanline.figures.examples import Slices, choose_examples, plot_examples, read_slices, scale_boxes
-from scanline.figures.options import ClassifierFigureOptions
+from scanline.figures.examples import Slices, choose_examples, plot_examples, read_slices
+from scanline.figures.options import RunFigureOptions
+from scanline.figures.picture_grid import scale_boxes
 from scanline.figures.training import plot_loss, read_history
 
-OPTIONS = ClassifierFigureOptions(title="a title", phantom=False, resolution_dpi=60)
+OPTIONS = RunFigureOptions(title="a title", phantom=False, resolution_dpi=60)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +132,7 @@ def test_an_empty_outcome_takes_a_line_and_a_missing_map_no_error(run, slices, t
     threshold = read_json(run["metrics"])["threshold"]
     plot_examples(table, slices, threshold, OPTIONS, tmp_path / "all.png")
     nothing = table[table["outcome"] == "TN"]
-    without = Slices(slices.pixels, slices.rows, {}, slices.images, slices.boxes.iloc[:0])
+    without = Slices(slices.cache, {}, slices.images, slices.boxes.iloc[:0])
     plot_examples(nothing, without, threshold, OPTIONS, tmp_path / "few.png")
     with Image.open(tmp_path / "all.png") as full, Image.open(tmp_path / "few.png") as few:
         assert few.width == full.width

@@ -11,7 +11,7 @@ import evaluate_multilabel
 import plot_multilabel
 from scanline.core.files import write_json
 from scanline.figures.multilabel import plot_errors_together, plot_label_areas, plot_label_curves
-from scanline.figures.options import ClassifierFigureOptions
+from scanline.figures.options import RunFigureOptions
 from scanline.predict.classifier import write_maps
 
 OUTPUTS = ("loss", "roc", "precision_recall", "areas", "confusion", "calibration", "errors_together", "examples")
@@ -79,10 +79,11 @@ def test_fourteen_labels_with_an_external_set_and_a_network_without_maps(tmp_pat
             assert image.width == 336
             heights[name] = image.height
     assert heights["roc"] > 5 * 336 / 3  # five rows of three square panels
+    assert 60 * 14 < heights["examples"] <= 60 * 20  # an inch a label, and no more than 20 in all
 
 
 def test_figures_show_what_the_metrics_say(run, tmp_path):
-    options, metrics = ClassifierFigureOptions(**LOOKS), json.loads(run["metrics"].read_text())
+    options, metrics = RunFigureOptions(**LOOKS), json.loads(run["metrics"].read_text())
     curves = pd.read_parquet(run["curves"])
     drawings = {
         "areas": lambda path: plot_label_areas(metrics, options, path),
@@ -104,7 +105,7 @@ def test_figures_show_what_the_metrics_say(run, tmp_path):
 
 
 def test_an_undefined_value_is_written_as_such(run, tmp_path):
-    options, metrics = ClassifierFigureOptions(**LOOKS), json.loads(run["metrics"].read_text())
+    options, metrics = RunFigureOptions(**LOOKS), json.loads(run["metrics"].read_text())
     curves = pd.read_parquet(run["curves"])
     label = metrics["subsets"]["test"]["per_class"]["oedema"]
     for name in ("auroc", "auprc", "recall", "precision", "specificity", "ece"):

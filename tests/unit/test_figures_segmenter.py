@@ -16,8 +16,8 @@ from scanline.core.tables import write_table
 from scanline.evaluate.options import EvaluateOptions
 from scanline.evaluate.segmenter import evaluate_segmenter, fit_on_val, read_truths
 from scanline.evaluate.segmenter_options import EvaluateSegmenterOptions
+from scanline.figures.options import RunFigureOptions
 from scanline.figures.segmenter import (
-    SegmenterFigureOptions,
     dice_of_patients,
     plot_dice,
     plot_image_confusion,
@@ -28,7 +28,7 @@ from scanline.figures.segmenter_overlays import choose_overlays, detail_around, 
 from scanline.predict.probability_maps import ProbabilityMaps
 
 OUTPUTS = ("training", "dice", "pixel_confusion", "image_confusion", "overlays")
-OPTIONS = SegmenterFigureOptions(title="a run", phantom=False, resolution_dpi=60)
+OPTIONS = RunFigureOptions(title="a run", phantom=False, resolution_dpi=60)
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +111,8 @@ def test_groups_of_overlays_hold_what_they_say():
 
 def test_other_patients_come_first():
     rows = [row("a", "p", "lesion_positive", 0.9), row("b", "p", "lesion_positive", 0.8)]
-    rows += [row(f"c{n}", f"q{n}", "lesion_positive", 0.5 + n / 100) for n in range(3)]
-    assert choose_overlays(pd.DataFrame(rows), 2)["best"]["image_id"].tolist() == ["a", "c2"]
+    rows += [row(f"c{n}", f"q{n}", "lesion_positive", 0.5 + n / 100) for n in range(4)]
+    assert choose_overlays(pd.DataFrame(rows), 2)["best"]["image_id"].tolist() == ["a", "c3"]
 
 
 def test_an_outline_runs_along_the_sides_of_its_pixels():

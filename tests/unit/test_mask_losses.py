@@ -94,13 +94,18 @@ def test_flips_alone_keep_every_pixel():
     assert all(torch.equal(one, a) or torch.equal(one, a.flip(-1)) for one, a in zip(changed, images, strict=True))
 
 
-def test_each_image_is_drawn_once_or_with_the_share_asked_for():
+def test_an_epoch_has_each_lesion_once_and_the_share_of_other_images_asked_for():
     truth = torch.zeros(100)
-    truth[:7] = 1
+    truth[:8] = 1
     assert sorted(draw_order(truth, None, torch.Generator().manual_seed(0)).tolist()) == list(range(100))
     drawn = draw_order(truth, 0.4, torch.Generator().manual_seed(0))
-    assert len(drawn) == 100
-    assert int(truth[drawn].sum()) == 40
-    assert not torch.equal(drawn, draw_order(truth, 0.4, torch.Generator().manual_seed(1)))
-    halves = truth[draw_order(truth, 0.5, torch.Generator().manual_seed(0))].split(50)
-    assert all(10 < int(half.sum()) < 40 for half in halves)  # shuffled
+    assert len(set(drawn.tolist())) == len(drawn) == 20
+    assert sorted(drawn[truth[drawn] > 0].tolist()) == list(range(8))
+    again = draw_order(truth, 0.4, torch.Generator().manual_seed(1))
+    assert set(drawn.tolist()) != set(again.tolist())  # other images without lesion
+    many = torch.zeros(1000)
+    many[:200] = 1
+    halves = many[draw_order(many, 0.5, torch.Generator().manual_seed(0))].split(100)
+    assert all(20 < int(half.sum()) < 80 for half in halves)  # shuffled
+    assert sorted(draw_order(truth, 0.01, torch.Generator().manual_seed(0)).tolist()) == list(range(100))
+    assert sorted(draw_order(torch.ones(5), 0.5, torch.Generator().manual_seed(0)).tolist()) == list(range(5))

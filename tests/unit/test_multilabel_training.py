@@ -15,7 +15,6 @@ import predict_classifier
 import train_classifier
 from scanline.core.errors import InputError
 from scanline.core.files import write_json
-from scanline.predict.single_image import predict_image
 from scanline.prepare.samples import count_known, load_samples
 from scanline.train.image_level import Job, Trainer, classes_of, known_cross_entropy, positive_weights
 from scanline.train.options import Augmentation, ClassifyTask, ModelOptions, MultilabelTask, TrainingOptions
@@ -290,28 +289,6 @@ def test_a_model_of_other_classes_is_one_line(files, tmp_path, monkeypatch):
         predict(monkeypatch, files, model, tmp_path, target=("oedema", "bleed"))
     with pytest.raises(InputError, match="a model of bleed, oedema; expected a model of bleed"):
         predict(monkeypatch, files, model, tmp_path, target="bleed")
-
-
-def test_one_image_prints_all_labels_at_their_own_thresholds(files, tmp_path, monkeypatch):
-    from PIL import Image
-
-    model = train(monkeypatch, files, tmp_path, training=TRAINING.model_copy(update={"epochs": 1}))["model"]
-    image = tmp_path / "slice.png"
-    Image.fromarray(np.load(files["pixels"])[0]).save(image)
-    point = tmp_path / "operating_point.json"
-    records = {"bleed": {"threshold": 0.0, "temperature": None}, "oedema": {"threshold": 1.0, "temperature": 2.0}}
-    write_json(point, {"labels": records})
-    plain = json.loads(predict_image(image, model, None, tmp_path / "plain.png"))
-    answer = json.loads(predict_image(image, model, point, tmp_path / "cam.png"))
-    assert list(answer["labels"]) == list(LABELS)
-    assert [answer["labels"][label]["positive"] for label in LABELS] == [True, False]
-    odds = [np.log(one["labels"]["oedema"]["probability"] / (1 - one["labels"]["oedema"]["probability"]))
-            for one in (plain, answer)]  # fmt: skip
-    assert odds[1] == pytest.approx(odds[0] / 2, rel=1e-3)
-    assert Image.open(answer["grad_cam"]).size == (3 * 448, 448)
-    write_json(point, {"threshold": 0.3, "temperature": None})
-    with pytest.raises(InputError, match="thresholds of one class; expected those of bleed, oedema"):
-        predict_image(image, model, point, tmp_path / "other.png")
 
 
 def test_classes_of_both_kinds():

@@ -58,7 +58,10 @@ def test_a_name_tells_what_a_network_does(name, kind):
     [
         ({"architecture": "unet"}, "unet needs an encoder, for example encoder: resnet34"),
         ({"architecture": "resnet18", "encoder": "resnet34"}, "resnet18 has no encoder of its own"),
-        ({"architecture": "yolov8n"}, "no ImageNet weights are known for yolov8n: set weights to none, or to a file"),
+        (
+            {"architecture": "yolov8n"},
+            "no ImageNet weights are known for yolov8n: set weights to coco, none, or to a file",
+        ),
         ({"architecture": "unet", "encoder": "mit_b0"}, "no ImageNet weights are known for mit_b0"),
         ({"architecture": "yolov99"}, "an ultralytics detector such as yolov8n, or one of alexnet"),
     ],

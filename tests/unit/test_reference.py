@@ -15,10 +15,13 @@ from scanline.evaluate.bootstrap import Estimate
 REPOSITORY = Path(__file__).parents[2]
 STUDY_MODULES = {  # what only the pipeline calls
     "activation_maps",
+    "answers",
     "classifier",
     "detector",
     "detector_options",
     "detector_point",
+    "detector_subgroups",
+    "frozen_rules",
     "leakage",
     "metadata",
     "multilabel_classifier",
@@ -26,6 +29,10 @@ STUDY_MODULES = {  # what only the pipeline calls
     "scores",
     "segmenter",
     "segmenter_options",
+    "segmenter_subgroups",
+    "study_options",
+    "task_comparison",
+    "task_comparison_options",
 }
 INNER_MODULES = {"classes", "coco_matching", "coco_reference", "detection_tables", "masks"}
 

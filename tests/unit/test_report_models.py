@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scanline.evaluate.binary import evaluate_binary
 from scanline.evaluate.detection import evaluate_detection
 from scanline.evaluate.multilabel import evaluate_multilabel
 from scanline.evaluate.options import EvaluateOptions
@@ -30,7 +31,9 @@ def detected():
     truth = pd.DataFrame({"image_id": ["a", "b"], "label": "bleed", **sides})
     predicted = truth.assign(x=[11, 40], score=[0.9, 0.6])
     images = pd.DataFrame({"image_id": list("abcd"), "patient_id": list("ppqq")})
-    return evaluate_detection(truth, predicted, images, ["bleed"], score_threshold=0.5, options=FEW).metrics
+    found = evaluate_detection(truth, predicted, images, ["bleed"], score_threshold=0.5, options=FEW).metrics
+    told = evaluate_binary([True, True, False, False], [0.9, 0.6, 0, 0], threshold=0.5, options=FEW)
+    return {**found, "yes_or_no": {"image": {"any_class": told}}}
 
 
 def segmented():
@@ -59,7 +62,21 @@ MAKE = {"detect": detected, "segment": segmented, "multilabel": labelled}
 def metrics_of(kind):
     subset = MAKE[kind]()
     interval = {"level": 0.95, "resamples": 100, "clustered_by": "patient_id", "method": "percentile"}
-    return {"threshold": 0.5, "threshold_rule": "f1", "interval": interval, "subsets": {"val": subset, "test": subset}}
+    estimate = {"value": 0.4, "low": 0.3, "high": 0.5, "reason": None}
+    keys = {
+        "multilabel": ("bleed.auroc", "bleed.recall", "oedema.auroc"),
+        "detect": ("ap_50", "sensitivity", "false_positives_per_image"),
+        "segment": ("dice", "pooled_dice", "sensitivity", "patient_dice_median"),
+    }[kind]
+    group = {"images": 7, "patients": 3, "positives": 2, "warning": "few", "metrics": dict.fromkeys(keys, estimate)}
+    return {
+        "threshold": 0.5,
+        "threshold_rule": "f1",
+        "interval": interval,
+        "subsets": {"val": subset, "test": subset, "external": subset},
+        "subgroups": {"test": [{"by": "sex", "groups": [{**group, "name": "F"}, {**group, "name": "M"}]}]},
+        "gap": dict.fromkeys((*keys, "macro.f1", "exact_match") if kind == "multilabel" else keys, estimate),
+    }
 
 
 def run_of(kind, seed=1):
@@ -97,6 +114,30 @@ def test_a_model_is_described_with_tables_and_all_its_figures(kind, picture):
     assert "undefined" in text or kind != "detect"
 
 
+@pytest.mark.parametrize(
+    ("kind", "subgroups", "gap"),
+    [
+        (
+            "multilabel",
+            ["AUROC, bleed", "AUROC, oedema"],
+            ["Sensitivity (recall), bleed", "F1, macro mean", "Exact match"],
+        ),
+        ("detect", ["AP at IoU 0.5", "Boxes found", "False detections an image"], ["AP at IoU 0.5"]),
+        ("segment", ["Mean Dice", "Pooled Dice", "Sensitivity"], ["Median Dice of patients"]),
+    ],
+)
+def test_every_kind_shows_subgroups_and_the_gap(kind, subgroups, gap, picture):
+    figures = dict.fromkeys(KINDS[kind].figures, picture)
+    tables = describe_model(run_of(kind), metrics_of(kind), FACTS, figures, leak_free=True)["tables"]
+    (external,) = [table for table in tables if table.caption.startswith("Test against external")]
+    names = {row.name: row.cells for row in external.rows}
+    assert set(gap) <= set(names)
+    assert all(cells[0] is not None and cells[1] is not None and cells[2].value == "+0.400" for cells in names.values())
+    (groups,) = [table for table in tables if table.caption == "Subgroups of test by sex."]
+    assert list(groups.heads[4:]) == subgroups
+    assert [(row.name, row.cells[:3], row.note) for row in groups.rows] == [(name, (7, 3, 2), "few") for name in "FM"]
+
+
 def test_the_numbers_are_those_of_the_file(picture):
     metrics = metrics_of("segment")
     metrics["subsets"]["test"]["pooled"]["metrics"]["dice"]["value"] = 0.12345
@@ -111,12 +152,34 @@ def test_the_numbers_are_those_of_the_file(picture):
 def test_kinds_have_tables_of_their_own_with_spread_and_yardsticks():
     runs = [run_of("segment"), run_of("detect", 1), run_of("detect", 2)]
     metrics = [metrics_of(run.kind) for run in runs]
-    yardstick = ReportedYardstick(name="them", split="s", task="t", kind="detect", metrics={"ap_50": 0.99})
+    told = {"source": "Their paper.", "task": "t", "kind": "detect"}
+    yardstick = ReportedYardstick(name="them", split="grouped", metrics={"ap_50": 0.99}, **told)
     tables = headline_tables(runs, metrics, [yardstick], {"grouped": True})
     assert [table.title for table in tables] == [KINDS["segment"].title, "Detection"]
     assert [row.kind for row in tables[1].rows] == ["ours", "ours", "spread", "theirs"]
-    assert tables[1].rows[-1].cells[0].value == "0.990"
+    assert tables[1].rows[-1].cells[0].value == "0.99"
     assert tables[0].heads[0] == "Mean Dice"
+
+
+def test_a_yardstick_says_who_reported_it_and_on_which_data():
+    told = {"source": "Their paper.", "task": "segment", "kind": "segment"}
+    metrics = {"pooled_dice": 0.394, "specificity": 0.9995}
+    ours = ReportedYardstick(name="the author", split="naive_image", metrics=metrics, **told)
+    other = ReportedYardstick(name="nnU-Net", data_set="the trial", metrics={"patient_dice_median": 0.66}, **told)
+    (table,) = headline_tables(
+        [run_of("segment")], [metrics_of("segment")], [ours, other], {"naive_image": False, "grouped": True}
+    )
+    author, network = table.rows[1:]
+    pairs = zip(author.cells, network.cells, strict=True)
+    cells = dict(zip(KINDS["segment"].headline, pairs, strict=True))
+    assert cells["specificity"][0].value == "0.9995"  # rounded it would be 1.000
+    assert (cells["pooled_dice"][0].value, cells["pooled_dice"][0].range) == ("0.394", "as reported")
+    assert cells["patient_dice_median"][1].value == "0.66"
+    assert cells["dice"][0].value == cells["pooled_dice"][1].value == "not reported"
+    assert author.detail == "reported by others, on a split like naive_image; task segment; source: Their paper."
+    assert author.leak_free is False
+    assert "on another data set, the trial: not measured on the images of this study" in network.detail
+    assert network.leak_free is None
 
 
 def test_a_place_that_a_file_lacks_is_none():

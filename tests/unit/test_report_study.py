@@ -92,6 +92,7 @@ def options():
         "yardsticks": [
             {
                 "name": "the author",
+                "source": "told by the author",
                 "split": "naive_image",
                 "task": "classify",
                 "kind": "binary",
@@ -224,7 +225,7 @@ def test_the_other_files_reach_the_page_too(options, files):
     ):
         assert words in parsed.text, words
     assert "8,888 false positives" in text
-    assert "0.988 as reported" in parsed.text
+    assert "0.98765 as reported" in parsed.text
     assert "not reported" in parsed.text
 
 

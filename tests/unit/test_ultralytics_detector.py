@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ HERE = Path(__file__).parent
 SCRIPTS = HERE.parents[1] / "workflow" / "scripts"
 COLUMNS = ["epoch", "train_loss", "val_loss", "ap50", "ap50_95", "learning_rate", "seconds", "is_best"]
 CPU = torch.device("cpu")
+PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 
 # Notes what Python writes and where it connects to; it is loaded by the interpreter before the program.
 AUDIT = """
@@ -74,6 +76,38 @@ class Compose(BaseCompose):
 """
 
 
+@dataclass
+class Running:
+    """A process that was started before the first test, so that the others do not wait for it.
+
+    Attributes:
+        process: Its standard output and error are text.
+        folder: Where it works.
+    """
+
+    process: subprocess.Popen
+    folder: Path
+
+    def finish(self):
+        """Wait for its end: its standard output and error."""
+        return self.process.communicate(timeout=300)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def processes(tmp_path_factory):
+    """An audited training, one that is killed after its second epoch, and an import alone: all at once."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in ("audited", "killed", "imported")}
+    started = {
+        "audited": start_audited(folders["audited"]),
+        "killed": start_job(folders["killed"], "2"),
+        "imported": start_import(folders["imported"]),
+    }
+    yield {name: Running(process, folders[name]) for name, process in started.items()}
+    for process in started.values():
+        process.kill()
+        process.communicate()
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
@@ -97,7 +131,7 @@ def assert_equal_weights(one, other):
         assert torch.equal(one[name], other[name]), name
 
 
-def run_job(folder, *arguments, path=(), **environment):
+def start_job(folder, *arguments, path=(), **environment):
     """The job as a process of its own, that knows nothing of pytest."""
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH")}
     kept["PYTHONPATH"] = os.pathsep.join(map(str, (*path, SCRIPTS, HERE)))
@@ -105,7 +139,38 @@ def run_job(folder, *arguments, path=(), **environment):
     command = [sys.executable, str(HERE / "ultralytics_job.py"), str(folder), *arguments]
     if shutil.which("unshare") and not subprocess.run(["unshare", "-rn", "true"], capture_output=True).returncode:
         command = ["unshare", "-rn", *command]  # no network interface at all, where that is allowed
-    return subprocess.run(command, env=kept | environment, cwd=environment.get("HOME"), capture_output=True, text=True)
+    return subprocess.Popen(command, env=kept | environment, cwd=environment.get("HOME"), **PIPES)
+
+
+def start_audited(place):
+    """The job with all that it writes and all connections noted."""
+    hooks, home, folder = (place / name for name in ("hooks", "home", "model"))
+    for made in (hooks, home, folder):
+        made.mkdir()
+    (hooks / "sitecustomize.py").write_text(AUDIT)
+    (hooks / "albumentations.py").write_text(ALBUMENTATIONS)
+    return start_job(
+        folder,
+        path=[hooks],
+        HOME=str(home),
+        TMPDIR=str(home),
+        XDG_CACHE_HOME=str(home / "cache"),
+        NOTES=str(place / "notes.txt"),
+        TORCHINDUCTOR_CACHE_DIR=str(folder),  # torchvision's import makes it, whatever is trained
+        ULTRALYTICS_API_KEY="ul_" + "0" * 40,
+    )
+
+
+def start_import(place):
+    """What prediction does before it loads a model."""
+    code = (
+        "from scanline.train.ultralytics_detector import import_ultralytics; import_ultralytics()\n"
+        "from ultralytics.utils import ONLINE, SETTINGS, AUTOINSTALL\n"
+        "print(ONLINE, AUTOINSTALL, SETTINGS['sync'], SETTINGS['mlflow'])"
+    )
+    folders = {"HOME": str(place), "TMPDIR": str(place)}
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SCRIPTS), **folders}
+    return subprocess.Popen([sys.executable, "-B", "-c", code], env=environment, cwd=place, **PIPES)
 
 
 def test_a_run_leaves_its_model_its_history_and_its_facts(trained):
@@ -154,25 +219,12 @@ def test_albumentations_changes_nothing_though_ultralytics_alone_would_call_it(t
         sys.modules.pop("albumentations", None)
 
 
-def test_nothing_is_fetched_and_nothing_written_outside_the_folder(trained, tmp_path):
-    hooks, home, folder = tmp_path / "hooks", tmp_path / "home", tmp_path / "model"
-    for made in (hooks, home, folder):
-        made.mkdir()
-    (hooks / "sitecustomize.py").write_text(AUDIT)
-    (hooks / "albumentations.py").write_text(ALBUMENTATIONS)
-    notes = tmp_path / "notes.txt"
-    run = run_job(
-        folder,
-        path=[hooks],
-        HOME=str(home),
-        TMPDIR=str(home),
-        XDG_CACHE_HOME=str(home / "cache"),
-        NOTES=str(notes),
-        TORCHINDUCTOR_CACHE_DIR=str(folder),  # torchvision's import makes it, whatever is trained
-        ULTRALYTICS_API_KEY="ul_" + "0" * 40,
-    )
-    assert run.returncode == 0, run.stderr
-    told = [line.split("\t", 1) for line in notes.read_text().splitlines()]
+def test_nothing_is_fetched_and_nothing_written_outside_the_folder(trained, processes):
+    audited = processes["audited"]
+    _, errors = audited.finish()
+    assert audited.process.returncode == 0, errors
+    folder, home = audited.folder / "model", audited.folder / "home"
+    told = [line.split("\t", 1) for line in (audited.folder / "notes.txt").read_text().splitlines()]
     assert [line for line in told if line[0] != "write"] == []
     written = {what for _, what in told}
     assert any(what.endswith("settings.json") for what in written)
@@ -182,15 +234,17 @@ def test_nothing_is_fetched_and_nothing_written_outside_the_folder(trained, tmp_
     assert_equal_weights(weights_of(folder), weights_of(trained[0]))
 
 
-def test_a_killed_run_resumes_to_the_same_weights(trained, tmp_path):
-    killed = run_job(tmp_path, "2")
-    assert killed.returncode == -signal.SIGKILL
-    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["epoch"] == 2
-    assert not (tmp_path / "model.pt").exists()
-    train(tmp_path)
-    assert_equal_weights(weights_of(tmp_path), weights_of(trained[0]))
+def test_a_killed_run_resumes_to_the_same_weights(trained, processes):
+    killed = processes["killed"]
+    _, errors = killed.finish()
+    assert killed.process.returncode == -signal.SIGKILL, errors
+    folder = killed.folder
+    assert torch.load(folder / "checkpoint.pt", weights_only=True)["epoch"] == 2
+    assert not (folder / "model.pt").exists()
+    train(folder)
+    assert_equal_weights(weights_of(folder), weights_of(trained[0]))
     columns = [name for name in COLUMNS if name != "seconds"]
-    resumed, undisturbed = (pd.read_csv(folder / "history.csv")[columns] for folder in (tmp_path, trained[0]))
+    resumed, undisturbed = (pd.read_csv(one / "history.csv")[columns] for one in (folder, trained[0]))
     pd.testing.assert_frame_equal(resumed, undisturbed, check_exact=True)
 
 
@@ -203,12 +257,19 @@ def test_a_run_killed_after_its_last_epoch_only_writes_its_results(trained, tmp_
     assert_equal_weights(weights_of(tmp_path), weights_of(trained[0]))
 
 
-def test_overfitting_four_images_gives_ap_1_that_the_file_reproduces(tmp_path, monkeypatch):
+def test_overfitting_four_images_gives_ap_1_that_the_file_reproduces(tmp_path, monkeypatch, trainer_module):
+    save = trainer_module.ResumableTraining.save_model
+
+    def save_what_is_read(training):  # writing all checkpoints takes as long as training
+        is_read = training.stopper.best_epoch == training.epoch + 1 or training.epoch + 1 == training.epochs
+        return save(training) if is_read else True
+
+    monkeypatch.setattr(trainer_module.ResumableTraining, "save_model", save_what_is_read)
     monkeypatch.setattr(ultralytics_detector, "SHIFT", 0.0)
     monkeypatch.setattr(ultralytics_detector, "ZOOM", 0.0)
     torch.set_num_threads(1)
     samples = make_samples(4)
-    job = make_job(epochs=70, batch_size=2, learning_rate=4e-3, patience_epochs=70)
+    job = make_job(epochs=30, batch_size=1, learning_rate=6e-3, patience_epochs=30)
     facts = fit_ultralytics(job, samples, samples, tmp_path, None)
     history = pd.read_csv(tmp_path / "history.csv")
     best = history[history["is_best"]].iloc[0]
@@ -229,15 +290,15 @@ def test_overfitting_four_images_gives_ap_1_that_the_file_reproduces(tmp_path, m
 
 
 def test_patience_ends_training_and_the_best_epoch_is_kept(trained, tmp_path, monkeypatch, trainer_module):
-    aps = iter([0.1, 0.3, 0.2, 0.3, 0.9])
+    aps = iter([0.1, 0.3, 0.3, 0.9])
     measured = {"val_loss": 1.0, "ap50": 0.5}
     monkeypatch.setattr(
         trainer_module.ResumableTraining,
         "validate",
         lambda training: ({**measured, "ap50_95": (ap := next(aps))}, ap),
     )
-    facts = train(tmp_path, make_job(epochs=5, patience_epochs=2))
-    assert (facts["epochs"], facts["best_epoch"], facts["best_ap50_95"]) == (4, 2, 0.3)
+    facts = train(tmp_path, make_job(epochs=5, patience_epochs=1))
+    assert (facts["epochs"], facts["best_epoch"], facts["best_ap50_95"]) == (3, 2, 0.3)
     assert facts["stopped_early"] is True
     kept = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["average"]
     assert not torch.equal(kept["model.0.conv.weight"], weights_of(tmp_path)["model.0.conv.weight"])
@@ -252,7 +313,7 @@ def test_other_architectures_train_and_load(tmp_path, architecture):
 
 
 def test_two_losses_of_changing_weight_resume_too(tmp_path, monkeypatch, trainer_module):
-    job = make_job("yolo26n", epochs=3)
+    job = make_job("yolo26n", epochs=2)
     train(tmp_path / "undisturbed", job)
     save = trainer_module.ResumableTraining.save_model
 
@@ -338,23 +399,12 @@ def test_a_file_of_something_else_is_no_model(tmp_path, trained):
             load_ultralytics(path, CPU)
 
 
-def test_importing_to_predict_leaves_no_folder(tmp_path):
-    code = (
-        "from scanline.train.ultralytics_detector import import_ultralytics; import_ultralytics()\n"
-        "from ultralytics.utils import ONLINE, SETTINGS, AUTOINSTALL\n"
-        "print(ONLINE, AUTOINSTALL, SETTINGS['sync'], SETTINGS['mlflow'])"
-    )
-    environment = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(SCRIPTS),
-        "HOME": str(tmp_path),
-        "TMPDIR": str(tmp_path),
-    }
-    run = subprocess.run(
-        [sys.executable, "-B", "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert run.stdout.split() == ["False"] * 4
-    assert sorted(path for path in tmp_path.rglob("*") if "torchinductor" not in path.name) == []
+def test_importing_to_predict_leaves_no_folder(tmp_path, processes):
+    imported = processes["imported"]
+    told, errors = imported.finish()
+    assert imported.process.returncode == 0, errors
+    assert told.split() == ["False"] * 4
+    assert sorted(path for path in imported.folder.rglob("*") if "torchinductor" not in path.name) == []
     import_ultralytics(tmp_path / "unused")  # imported already: nothing to do
     assert not (tmp_path / "unused").exists()
 

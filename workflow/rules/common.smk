@@ -17,6 +17,7 @@ from scanline.report.kinds import KINDS
 from scanline.train.network_names import ULTRALYTICS_NAME
 
 RUN_FILES = "{split}/{task}/{model}/seed{seed}"
+IMAGE_TABLES = {"detect": "image_level"}  # evaluation's table of single images; per_image for other kinds
 TRAINING_THREADS = 8  # fewer where the machine, or --cores, has fewer
 
 
@@ -89,11 +90,13 @@ ENVIRONMENT_OF = {
     "evaluate_segmenter": "envs/evaluate.yaml",
     "evaluate_detector": "envs/evaluate.yaml",
     "compare_splits": "envs/evaluate.yaml",
+    "compare_tasks": "envs/evaluate.yaml",
     "plot_classifier": "envs/figures.yaml",
     "plot_multilabel": "envs/figures.yaml",
     "plot_segmenter": "envs/figures.yaml",
     "plot_detector": "envs/figures.yaml",
     "plot_study": "envs/figures.yaml",
+    "plot_task_comparison": "envs/figures.yaml",
     "write_report": "envs/report.yaml",
     "write_overview": "envs/report.yaml",
 }
@@ -158,11 +161,12 @@ def mask_cache(wildcards):
 
 def train_options(wildcards):
     study = study_of(wildcards)
+    model = study.models[wildcards.model]
     return as_json(
         {
             "task": study.tasks[wildcards.task],
-            "model": study.models[wildcards.model],
-            "training": study.training,
+            "model": model.network(),
+            "training": model.training_over(study.training),
         }
     )
 
@@ -196,10 +200,11 @@ def target_of(task):
 
 def evaluate_options(wildcards):
     study = study_of(wildcards)
+    task = study.tasks[wildcards.task]
     return as_json(
         {
-            **target_of(study.tasks[wildcards.task]),
-            "evaluate": study.evaluate,
+            **target_of(task),
+            **study.evaluate.of_kind(task.kind),
             "patient_salt": CONFIG.patient_salt,
         }
     )
@@ -210,9 +215,27 @@ def compare_options(wildcards):
     return as_json(
         {
             "runs": [run_entry(study, *run) for run in classified_runs(study)],
-            "evaluate": study.evaluate,
+            "evaluate": study.evaluate.of_intervals(),
         }
     )
+
+
+def compare_tasks_options(wildcards):
+    study = study_of(wildcards)
+    scoring = study.evaluate.of_intervals()
+    if any(question.thresholds == "question" for question in study.questions.values()):
+        scoring |= study.evaluate.model_dump(mode="json", include={"operating_point", "target"})
+    return as_json(
+        {
+            "questions": study.questions,
+            "runs": [answering_entry(study, *run) for run in compared_runs(study)],
+            "evaluate": scoring,
+        }
+    )
+
+
+def answering_entry(study, split, task, model, seed):
+    return {"split": split, "task": task, "kind": study.tasks[task].kind, "model": model, "seed": seed}
 
 
 def run_entry(study, split, task, model, seed):
@@ -271,6 +294,11 @@ def plot_study_options(wildcards):
             "splits": list(study.splits),
         }
     )
+
+
+def plot_task_comparison_options(wildcards):
+    study = study_of(wildcards)
+    return as_json({**study.figures.model_dump(mode="json"), "phantom": is_phantom(study)})
 
 
 def report_options(wildcards):
@@ -334,6 +362,53 @@ def classified_runs(study):
     return [run for run in runs_in(study) if study.tasks[run[1]].kind == "binary"]
 
 
+def compared_runs(study):
+    """The runs that answer a question which another task of their split answers too."""
+    runs = runs_in(study)
+    found = set()
+    for question in study.questions.values():
+        for split in study.splits:
+            answering = [run for run in runs if run[0] == split and run[1] in question.answers]
+            if len({task for _, task, _, _ in answering}) > 1:
+                found.update(answering)
+    return [run for run in runs if run in found]
+
+
+def answers_of_compared_runs(wildcards):
+    """The table of single images of each compared run, as its kind names it."""
+    study = study_of(wildcards)
+    return [
+        path
+        for run in compared_runs(study)
+        for table in [IMAGE_TABLES.get(study.tasks[run[1]].kind, "per_image")]
+        for path in run_paths(wildcards.study, f"metrics/{RUN_FILES}/{table}.parquet", [run])
+    ]
+
+
+def for_each_compared_run(pattern, *kinds):
+    """An input function: `pattern` for each compared run of the job's study, or for those of these kinds."""
+
+    def paths(wildcards):
+        study = study_of(wildcards)
+        runs = [run for run in compared_runs(study) if not kinds or study.tasks[run[1]].kind in kinds]
+        return run_paths(wildcards.study, pattern, runs)
+
+    return paths
+
+
+def task_comparison(pattern):
+    """An input function: a file of the study's comparison of tasks; nothing where no two tasks answer a question."""
+
+    def paths(wildcards):
+        return task_comparison_in(wildcards.study, pattern)
+
+    return paths
+
+
+def task_comparison_in(study_name, pattern):
+    return [f"<results>/{study_name}/{pattern}"] if compared_runs(CONFIG.studies[study_name]) else []
+
+
 def runs_of(wildcards):
     return runs_in(study_of(wildcards))
 
@@ -390,10 +465,11 @@ def for_each_split(pattern):
 
 
 def weights_input(wildcards):
-    """What must be there before training: acquired ImageNet weights, a file of the user's, or nothing."""
+    """What must be there before training: acquired weights, a file of the user's, or nothing."""
     model = study_of(wildcards).models[wildcards.model]
-    if model.weights == "imagenet":
-        return f"<results>/weights/{model.imagenet_network()}.json"
+    published = model.published_network()
+    if published is not None:
+        return f"<results>/weights/{published}.json"
     return [] if model.weights == "none" else model.weights
 
 
@@ -422,6 +498,7 @@ def gpus(wildcards):
 # --- targets --------------------------------------------------------------------------------------------------------
 
 STUDY_FIGURES = ["flow", "class_balance", "subset_balance", "leakage"]
+TASK_FIGURE = "figures/task_comparison.png"
 
 
 def study_reports():
@@ -449,6 +526,7 @@ def figures_of_runs(study_name):
 def figures_in(study_name):
     return [
         *(f"<results>/{study_name}/figures/{figure}.png" for figure in STUDY_FIGURES),
+        *task_comparison_in(study_name, TASK_FIGURE),
         *figures_of_runs(study_name),
     ]
 

@@ -1,5 +1,5 @@
 """Stage 7, evaluate. In: raw scores. Out: metrics with patient-level intervals, the frozen operating point, curves,
-a table of images, and the price of leakage.
+a table of images, the price of leakage, and the tasks side by side on one question.
 """
 
 
@@ -258,3 +258,36 @@ rule compare_splits:
         "python workflow/scripts/compare_splits.py --options {params.options:q} --metrics {input.metrics:q}"
         " --per-image {input.per_image:q} --receipts {input.receipts:q} --comparison {output.comparison:q}"
         " > {log:q} 2>&1"
+
+
+rule compare_tasks:
+    input:
+        images=answers_of_compared_runs,
+        points=for_each_compared_run(f"metrics/{RUN_FILES}/operating_point.json"),
+        detections=for_each_compared_run(f"predictions/{RUN_FILES}/detections.parquet", "detect"),
+        splits=for_each_compared_run("splits/{split}/split.parquet"),
+        labels="<results>/{study}/curated/labels.parquet",
+    output:
+        comparison="<results>/{study}/metrics/task_comparison.json",
+        table=report(
+            "<results>/{study}/metrics/task_comparison.csv",
+            caption="../report/task_comparison_table.rst",
+            category="{study}",
+            subcategory="Metrics",
+            labels={"table": "tasks side by side"},
+        ),
+        answers="<results>/{study}/metrics/task_answers.parquet",
+    log:
+        "<logs>/compare_tasks/{study}.log",
+    benchmark:
+        "<benchmarks>/compare_tasks/{study}.tsv"
+    conda:
+        "../../envs/evaluate.yaml"
+    params:
+        options=compare_tasks_options,
+        code=code_digest("compare_tasks"),
+    shell:
+        "python workflow/scripts/compare_tasks.py --options {params.options:q} --images {input.images:q}"
+        " --points {input.points:q} --detections {input.detections:q} --splits {input.splits:q}"
+        " --labels {input.labels:q} --comparison {output.comparison:q} --table {output.table:q}"
+        " --answers {output.answers:q} > {log:q} 2>&1"

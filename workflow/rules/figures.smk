@@ -205,3 +205,28 @@ rule plot_study:
         " --images {input.images:q} --labels {input.labels:q} --receipts {input.receipts:q}"
         " --comparison {input.comparison:q} --flow-figure {output.flow:q} --balance {output.class_balance:q}"
         " --subsets {output.subset_balance:q} --leakage-figure {output.leakage:q} > {log:q} 2>&1"
+
+
+rule plot_task_comparison:
+    input:
+        comparison="<results>/{study}/metrics/task_comparison.json",
+    output:
+        figure=report(
+            "<results>/{study}/figures/task_comparison.png",
+            caption="../report/task_comparison.rst",
+            category="{study}",
+            subcategory="Study",
+            labels={"figure": "tasks side by side"},
+        ),
+    log:
+        "<logs>/plot_task_comparison/{study}.log",
+    benchmark:
+        "<benchmarks>/plot_task_comparison/{study}.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        options=plot_task_comparison_options,
+        code=code_digest("plot_task_comparison"),
+    shell:
+        "python workflow/scripts/plot_task_comparison.py --options {params.options:q}"
+        " --comparison {input.comparison:q} --figure {output.figure:q} > {log:q} 2>&1"

@@ -11,6 +11,8 @@ rule write_report:
         runs=for_each_run(f"models/{RUN_FILES}/run.json"),
         study_figures=study_figures,
         run_figures=run_figures,
+        tasks=task_comparison("metrics/task_comparison.json"),
+        task_figure=task_comparison(TASK_FIGURE),
     output:
         report=report(
             "<results>/{study}/report.html",
@@ -31,7 +33,7 @@ rule write_report:
         "python workflow/scripts/write_report.py --options {params.options:q} --flow {input.flow:q}"
         " --rejects {input.rejects:q} --comparison {input.comparison:q} --receipts {input.receipts:q}"
         " --metrics {input.metrics:q} --runs {input.runs:q} --study-figures {input.study_figures:q}"
-        " --run-figures {input.run_figures:q}"
+        " --run-figures {input.run_figures:q} --tasks {input.tasks:q} --task-figure {input.task_figure:q}"
         " --report {output.report:q} > {log:q} 2>&1"
 
 

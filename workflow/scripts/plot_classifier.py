@@ -7,7 +7,7 @@ from scanline.core.options import read_options
 from scanline.core.tables import read_table
 from scanline.figures.classifier import plot_calibration, plot_confusion, plot_curve
 from scanline.figures.examples import plot_examples, read_slices
-from scanline.figures.options import ClassifierFigureOptions
+from scanline.figures.options import RunFigureOptions
 from scanline.figures.training import plot_loss, read_history
 
 
@@ -17,7 +17,7 @@ def main() -> None:
     inputs = ("history", "run", "metrics", "curves", "per_image", *sources)
     outputs = ("loss", "roc", "precision_recall", "confusion", "calibration", "examples")
     args = parse_arguments(__doc__, *inputs, "options", *outputs)
-    options = read_options(ClassifierFigureOptions, args.options)
+    options = read_options(RunFigureOptions, args.options)
     metrics, curves = read_json(args.metrics), read_table(args.curves)
     plot_loss(read_history(args.history), read_json(args.run), options, args.loss)
     plot_curve("roc", curves, metrics, options, args.roc)

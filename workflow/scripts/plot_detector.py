@@ -7,7 +7,7 @@ from scanline.core.options import read_options
 from scanline.core.tables import read_table
 from scanline.figures.detector import plot_confusion, plot_froc, plot_precision_recall, plot_training
 from scanline.figures.detector_examples import plot_box_examples, read_box_slices
-from scanline.figures.options import ClassifierFigureOptions
+from scanline.figures.options import RunFigureOptions
 from scanline.figures.training import read_history
 
 
@@ -16,7 +16,7 @@ def main() -> None:
     inputs = ("history", "run", "metrics", "curves", "box_outcomes", "image_level", "pixels", "index", "images")
     outputs = ("training", "precision_recall", "froc", "confusion", "examples")
     args = parse_arguments(__doc__, *inputs, "options", *outputs)
-    options = read_options(ClassifierFigureOptions, args.options)
+    options = read_options(RunFigureOptions, args.options)
     metrics, curves = read_json(args.metrics), read_table(args.curves)
     plot_training(read_history(args.history), read_json(args.run), options, args.training)
     plot_precision_recall(curves, metrics, options, args.precision_recall)

@@ -14,7 +14,7 @@ from scanline.figures.multilabel import (
     plot_label_curves,
 )
 from scanline.figures.multilabel_examples import plot_label_examples
-from scanline.figures.options import ClassifierFigureOptions
+from scanline.figures.options import RunFigureOptions
 from scanline.figures.training import plot_loss, read_history
 
 
@@ -24,7 +24,7 @@ def main() -> None:
     inputs = ("history", "run", "metrics", "curves", "per_image", *sources)
     outputs = ["loss", "roc", "precision_recall", "areas", "confusion", "calibration", "errors_together", "examples"]
     args = parse_arguments(__doc__, *inputs, "options", *outputs)
-    options = read_options(ClassifierFigureOptions, args.options)
+    options = read_options(RunFigureOptions, args.options)
     metrics, curves = read_json(args.metrics), read_table(args.curves)
     plot_loss(read_history(args.history), read_json(args.run), options, args.loss)
     plot_label_curves("roc", curves, metrics, options, args.roc)

@@ -13,7 +13,8 @@ from scanline.report.study import STUDY_FIGURES, StudyFiles, describe_study, fig
 def main() -> None:
     """Run the rule."""
     lists = ("receipts+", "metrics+", "runs+", "study_figures+", "run_figures+")
-    args = parse_arguments(__doc__, "flow", "rejects", "comparison?", *lists, "options", "report")
+    optional = ("comparison?", "tasks?", "task_figure?")
+    args = parse_arguments(__doc__, "flow", "rejects", *optional, *lists, "options", "report")
     options = read_options(ReportOptions, args.options)
     files = StudyFiles(
         flow=read_json(args.flow),
@@ -24,6 +25,8 @@ def main() -> None:
         comparison=read_json(args.comparison) if args.comparison else None,
         study_figures=named_figures(STUDY_FIGURES, args.study_figures),
         run_figures=figures_of_runs([run.kind for run in options.runs], args.run_figures),
+        tasks=read_json(args.tasks) if args.tasks else None,
+        task_figure=args.task_figure,
     )
     write_page(args.report, "study.html.j2", describe_study(options, files))
     logger.info("wrote the report of %s: %d models", options.study, len(options.runs))

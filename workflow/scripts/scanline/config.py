@@ -2,23 +2,26 @@
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from scanline.acquire.options import AcquireOptions
 from scanline.core.errors import InputError
 from scanline.core.options import Options, check_options
 from scanline.curate.layouts import check_layout
 from scanline.curate.options import CurateOptions
-from scanline.evaluate.options import EvaluateOptions
+from scanline.evaluate.study_options import StudyEvaluateOptions
+from scanline.evaluate.task_comparison_options import Question
 from scanline.figures.options import FigureOptions
 from scanline.prepare.options import PixelOptions
+from scanline.report.kinds import KINDS
 from scanline.split.options import SplitOptions
-from scanline.train.options import ClassifyTask, ModelOptions, SegmentTask, Task, TrainingOptions, kind_of_network
+from scanline.train.options import ClassifyTask, SegmentTask, Task, TrainingOptions, kind_of_network
+from scanline.train.study_options import StudyModel
 
 NAME = r"^[a-z][a-z0-9_]*$"
 
@@ -47,9 +50,25 @@ class Yardstick(Options):
     """Figures that others reported for the same question, printed beside ours."""
 
     name: str = Field(description="Whose figures, and how they were obtained.")
-    split: str = Field(description="The entry of `splits` that is most like theirs.")
+    source: str = Field(description="Where they are told: a publication with its DOI, or who told them.")
+    split: str | None = Field(
+        default=None, description="The entry of `splits` that is most like theirs; null where data_set is given."
+    )
+    data_set: str | None = Field(
+        default=None, description="The other data set that they were measured on; null where it is this study's."
+    )
     task: str = Field(description="The entry of `tasks` that they answer.")
-    metrics: dict[str, float] = Field(description="Metric name as in metrics.json to their value.")
+    metrics: dict[str, float] = Field(
+        min_length=1,
+        description="Name of a metric in the first table of the task's kind (refused otherwise, with the names there"
+        " are) to their value, with as many decimals as they reported.",
+    )
+
+    @model_validator(mode="after")
+    def _measured_somewhere(self) -> Self:
+        if (self.split is None) == (self.data_set is None):
+            raise ValueError("either split, where they used this study's data, or data_set, where they used other data")
+        return self
 
 
 class Study(Options):
@@ -61,12 +80,17 @@ class Study(Options):
     labels: tuple[str, ...] = Field(min_length=1, description="The study's classes.")
     splits: dict[str, SplitOptions] = Field(min_length=1, description="Splits by name.")
     tasks: dict[str, Task] = Field(min_length=1, description="Tasks by name.")
-    models: dict[str, ModelOptions] = Field(min_length=1, description="Networks by name.")
+    models: dict[str, StudyModel] = Field(min_length=1, description="Networks by name.")
     runs: tuple[Run, ...] = Field(min_length=1, description="Which models are trained on which split and task.")
+    questions: dict[str, Question] = Field(
+        default={},
+        description="Questions by name, by which tasks of several kinds are compared: on each split where at least two"
+        " tasks of `runs` answer. Null takes one out.",
+    )
     yardsticks: tuple[Yardstick, ...] = Field(default=(), description="Reported figures of others.")
     pixels: PixelOptions = Field(description="The pixel cache.")
     training: TrainingOptions = Field(default=TrainingOptions(), description="How much and how to train.")
-    evaluate: EvaluateOptions = Field(default=EvaluateOptions(), description="Scoring.")
+    evaluate: StudyEvaluateOptions = Field(default=StudyEvaluateOptions(), description="Scoring.")
     figures: FigureOptions = Field(default=FigureOptions(), description="Looks of the figures.")
 
 
@@ -177,6 +201,12 @@ LOOKED = {
     "detect": "boxed",
     "segment": "outlined",
 }
+GIVES = {
+    "binary": "annotated_classes, mask_class or label_table.columns",
+    "multilabel": "annotated_classes, mask_class or label_table.columns",
+    "detect": "annotated_classes",
+    "segment": "mask_class",
+}
 
 
 def targets_of(task: Task) -> tuple[str, ...]:
@@ -203,6 +233,45 @@ def check_fit(study: Study, task: str, model: str, where: str) -> None:
         )
 
 
+def check_label_table(curate: CurateOptions, labels: Sequence[str], where: str) -> None:
+    """Check that the classes of a label table are the study's, each with a column of its own.
+
+    Raises:
+        InputError: For the first class or column that is not.
+    """
+    table = curate.label_table
+    if table is None:
+        return
+    owners: dict[str, str] = {table.image_column: "the image"}
+    for label, column in table.columns.items():
+        check_known(f"{where}.columns", label, labels)
+        if column in owners:
+            raise InputError(
+                f"{where}.columns.{label}",
+                found=f"the column {column!r}, which is that of {owners[column]}",
+                expected="a column of its own for each class",
+                next_step="Name the table's columns as its first line does.",
+            )
+        owners[column] = label
+
+
+def check_known(where: str, name: str, names: Iterable[object]) -> None:
+    """Check that a name is one of those there are.
+
+    Raises:
+        InputError: If it is not; it names the one that is spelled most like it.
+    """
+    defined = sorted(str(item) for item in names)
+    if name not in defined:
+        close = difflib.get_close_matches(name, defined, n=1)
+        raise InputError(
+            where,
+            found=repr(name),
+            expected=f"one of {', '.join(defined)}",
+            next_step=f"Did you mean {close[0]!r}?" if close else "Define it or name another.",
+        )
+
+
 def check_names(study: Study, where: Path) -> None:
     """Check that every name used in a study is defined in it, and spelled as paths need it.
 
@@ -210,18 +279,10 @@ def check_names(study: Study, where: Path) -> None:
         InputError: For the first name that is not.
     """
 
-    def known(key: str, name: str, names: object) -> None:
-        defined = sorted(str(item) for item in names)  # type: ignore[attr-defined]
-        if name not in defined:
-            close = difflib.get_close_matches(name, defined, n=1)
-            raise InputError(
-                f"{where}: {key}",
-                found=repr(name),
-                expected=f"one of {', '.join(defined)}",
-                next_step=f"Did you mean {close[0]!r}?" if close else "Define it or name another.",
-            )
+    def known(key: str, name: str, names: Iterable[object]) -> None:
+        check_known(f"{where}: {key}", name, names)
 
-    for section in ("sources", "splits", "tasks", "models"):
+    for section in ("sources", "splits", "tasks", "models", "questions"):
         for name in getattr(study, section):
             if not re.match(NAME, name):
                 raise InputError(
@@ -246,8 +307,11 @@ def check_names(study: Study, where: Path) -> None:
             known(f"sources.{name}.curate", label, study.labels)
         if source.curate.mask_class is not None:
             known(f"sources.{name}.curate.mask_class", source.curate.mask_class, study.labels)
+        check_label_table(source.curate, study.labels, f"{where}: sources.{name}.curate.label_table")
     annotated = {label for source in study.sources.values() for label in source.curate.annotated_classes}
     outlined = {source.curate.mask_class for source in study.sources.values()}
+    tables = [source.curate.label_table for source in study.sources.values()]
+    tabled = {label for table in tables if table is not None for label in table.columns}
     for name, task in study.tasks.items():
         key = "targets" if hasattr(task, "targets") else "target"
         for target in targets_of(task):
@@ -257,15 +321,27 @@ def check_names(study: Study, where: Path) -> None:
                 if isinstance(task, SegmentTask)
                 else annotated
                 if task.kind == "detect"
-                else annotated | outlined
+                else annotated | outlined | tabled
             )
             if target not in able:
                 raise InputError(
                     f"{where}: tasks.{name}.{key}",
                     found=repr(target),
                     expected=f"a class that some source's annotators {LOOKED[task.kind]}",
-                    next_step="Add it to a source's annotated_classes or mask_class, or choose another target.",
+                    next_step=f"Add it to a source's {GIVES[task.kind]}, or choose another target.",
                 )
+    for name, question in study.questions.items():
+        known(f"questions.{name}.label", question.label, study.labels)
+        if question.label not in annotated | outlined:
+            raise InputError(
+                f"{where}: questions.{name}.label",
+                found=repr(question.label),
+                expected="a class that some source's annotators looked for",
+                next_step="Add it to a source's annotated_classes or mask_class, or ask about another class.",
+            )
+        for task_name, label in question.answers.items():
+            known(f"questions.{name}.answers", task_name, study.tasks)
+            known(f"questions.{name}.answers.{task_name}", label, targets_of(study.tasks[task_name]))
     for index, run in enumerate(study.runs):
         known(f"runs.{index}.split", run.split, study.splits)
         for task_name in run.tasks:
@@ -275,5 +351,8 @@ def check_names(study: Study, where: Path) -> None:
             for task_name in run.tasks:
                 check_fit(study, task_name, model, f"{where}: runs.{index}.models")
     for index, yardstick in enumerate(study.yardsticks):
-        known(f"yardsticks.{index}.split", yardstick.split, study.splits)
+        if yardstick.split is not None:
+            known(f"yardsticks.{index}.split", yardstick.split, study.splits)
         known(f"yardsticks.{index}.task", yardstick.task, study.tasks)
+        for metric in yardstick.metrics:
+            known(f"yardsticks.{index}.metrics", metric, KINDS[study.tasks[yardstick.task].kind].headline)

@@ -1,29 +1,47 @@
-"""ImageNet weights of torchvision's networks."""
+"""Published weights: those of classification networks are ImageNet's, those of detectors COCO's."""
 
 import re
 import shutil
 import urllib.error
 import urllib.request
+import zipfile
 from pathlib import Path
 
 from scanline.core.errors import InputError
 from scanline.core.files import sha256_of_file, written_aside
 
 TIMEOUT_SECONDS = 30
+# Where ultralytics 8.4 itself fetches from (ultralytics.utils.downloads.attempt_download_asset).
+ULTRALYTICS_RELEASE = "https://github.com/ultralytics/assets/releases/download/v8.4.0"
+# SHA-256 of files of that release, which bears none in its names. Of the others only the record tells it.
+DIGESTS = {
+    "yolov8n.pt": "f59b3d833e2ff32e194b5bb8e08d211dc7c5bdf144b90d2c8412c47ccfc83b36",
+    "yolo11n.pt": "0ebbc80d4a7680d14987a577cd21342b65ecfd94632bd9a8da63ae6417644ee1",
+    "yolo26n.pt": "9b09cc8bf347f0fc8a5f7657480587f25db09b34bf33b0652110fb03a8ad4fef",
+}
 
 
-def imagenet_url(architecture: str) -> str:
-    """Where torchvision publishes an architecture's default ImageNet weights."""
+def weights_url(architecture: str) -> str:
+    """Where an architecture's weights are published: by torchvision, or else by ultralytics.
+
+    Args:
+        architecture: A classification network or a detector of torchvision's, or a detector of ultralytics'.
+    """
     import scanline.core.torchvision_compat  # noqa: F401  (has to come before torchvision)
-    from torchvision.models import get_model_weights  # isort: skip
+    from torchvision.models import get_model_weights, list_models  # isort: skip
 
-    return str(next(weights for weights in get_model_weights(architecture) if "IMAGENET1K_V1" in weights.name).url)
+    if architecture not in list_models():
+        return f"{ULTRALYTICS_RELEASE}/{architecture}.pt"
+    # regnet_y_128gf and vit_h_14 have only weights of SWAG: those whose head alone was fitted to ImageNet, at 224 px.
+    published = re.compile("IMAGENET1K_(SWAG_LINEAR_)?V1|COCO_V1")
+    return str(next(weights for weights in get_model_weights(architecture) if published.match(weights.name)).url)
 
 
 def acquire_weights(architecture: str, url: str, folder: Path) -> dict[str, str]:
     """Fetch a file of weights unless it is there, and check it.
 
-    Torchvision writes the first digits of the SHA-256 into the file's name (`resnet18-f37072fd.pth`).
+    Torchvision writes the first digits of the SHA-256 into the file's name (`resnet18-f37072fd.pth`); of ultralytics'
+    files DIGESTS holds some. A file of neither must be a whole archive, as torch.save writes it.
 
     Args:
         architecture: The network, for messages.
@@ -49,7 +67,7 @@ def acquire_weights(architecture: str, url: str, folder: Path) -> dict[str, str]
             raise InputError(
                 path,
                 found=f"no file, and {url} cannot be fetched ({reason})",
-                expected="ImageNet weights",
+                expected="published weights",
                 next_step=choice,
             ) from error
     _check_bytes(path, path, choice)
@@ -65,12 +83,31 @@ def _check_bytes(file: Path, path: Path, choice: str, length: str | None = None)
             expected=f"{length} bytes",
             next_step="The connection was cut: run again.",
         )
-    promised = re.search(r"-([0-9a-f]{8,})\.\w+$", path.name)
+    named = re.search(r"-([0-9a-f]{8,})\.\w+$", path.name)
+    promised = named[1] if named else DIGESTS.get(path.name)
     digest = sha256_of_file(file)
-    if promised and not digest.startswith(promised[1]):
+    if promised is None and not _is_whole_archive(file):
+        raise InputError(
+            path,
+            found="no archive, or a damaged one",
+            expected="weights as torch.save writes them",
+            next_step=f"Delete it and run again. {choice}",
+        )
+    if promised and not digest.startswith(promised):
         raise InputError(
             path,
             found=f"SHA-256 {digest[:16]}...",
-            expected=f"one that begins with {promised[1]}",
+            expected=f"one that begins with {promised[:16]}",
             next_step=f"Delete it and run again. {choice}",
         )
+
+
+def _is_whole_archive(file: Path) -> bool:
+    """Whether a file is a zip archive whose parts have the checksums that it holds."""
+    if not zipfile.is_zipfile(file):
+        return False
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return archive.testzip() is None
+    except zipfile.BadZipFile:
+        return False

@@ -12,19 +12,21 @@ PRESENTATION_ONLY = True
 
 
 def parse_arguments(description: str | None, *names: str) -> argparse.Namespace:
-    """Parse the named arguments of a script, all of them required but those that end in `?`.
+    """Parse the named arguments of a script, all of them required but those that end in `*` or `?`.
 
     Args:
         description: The script's docstring, shown by `--help`.
         names: Argument names without dashes. A name that ends in `+` takes one or more paths, one that ends in
-            `?` takes a path or nothing (None); `options` (JSON), `name` and `code` are text; `seed` and `threads`
-            are whole numbers; every other name is a path.
+            `*` any number of them, one that ends in `?` takes a path or nothing (None); `options` (JSON), `name` and
+            `code` are text; `seed` and `threads` are whole numbers; every other name is a path.
     """
     parser = argparse.ArgumentParser(description=description)
     for name in names:
-        flag = "--" + name.rstrip("+?").replace("_", "-")
+        flag = "--" + name.rstrip("+*?").replace("_", "-")
         if name.endswith("+"):
             parser.add_argument(flag, type=Path, nargs="+", required=True, metavar="FILE")
+        elif name.endswith("*"):
+            parser.add_argument(flag, type=Path, nargs="*", default=[], metavar="FILE")
         elif name.endswith("?"):
             parser.add_argument(flag, type=Path, nargs="?", metavar="FILE")
         elif name in {"options", "name", "code"}:

@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
+from scanline.core.torch_compiler import import_compiler
+
 # Schemas as torchvision's operators declare them (torchvision/csrc/ops/*.cpp).
 _ARGUMENTS = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 _ROI_ALIGN = (
@@ -98,6 +100,7 @@ def load_operators() -> bool:
     package = find_spec("torchvision")
     if package is None or package.origin is None:
         return False
+    import_compiler()  # torchvision will
     for library in sorted(Path(package.origin).parent.glob("_C*.so")):
         try:
             torch.ops.load_library(str(library))

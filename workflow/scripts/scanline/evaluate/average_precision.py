@@ -10,7 +10,7 @@ interval mends that: of nominal 95% intervals for AP (percentile and BCa alike),
 simulations of 40 patients with one class, 90 to 94% with 150 patients.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -125,6 +125,7 @@ class CocoMetrics:
 
     Args:
         tables: The checked tables.
+        names: The metrics that are wanted, of COCO_METRICS; others are not computed.
 
     Attributes:
         boxes: True boxes that are no crowd, of each class in each of AREA_RANGES, shape (classes, area ranges).
@@ -140,27 +141,30 @@ class CocoMetrics:
         (array([1.]), array([0.7]))
     """
 
-    def __init__(self, tables: DetectionTables) -> None:
+    def __init__(self, tables: DetectionTables, names: Sequence[str] = COCO_METRICS) -> None:
         self.tables = tables
+        self._precisions = {name: AP_METRICS[name] for name in names if name in AP_METRICS}
+        self._recalls = {name: AR_METRICS[name] for name in names if name in AR_METRICS}
         self.matches = match_detections(tables, THRESHOLDS, tuple(AREA_RANGES.values()))
         truth, detected, counted = tables.truth, tables.detected, self.matches.counted
         self._boxes = sum_by_class(counted.T, tables, truth.image, truth.label)
         self.boxes = self._boxes.sum(axis=0)
         hits = (self.matches.outcome[:, :, len(LOW_THRESHOLDS) :] == TRUE_POSITIVE).sum(axis=2)
-        found = [
-            hits[:, list(AREA_RANGES).index(area)] * (detected.rank < limit) for area, limit in AR_METRICS.values()
-        ]
-        self._found = sum_by_class(np.stack(found, axis=1), tables, detected.image, detected.label)
+        found = np.zeros((len(hits), len(self._recalls)))
+        for index, (area, limit) in enumerate(self._recalls.values()):
+            found[:, index] = hits[:, list(AREA_RANGES).index(area)] * (detected.rank < limit)
+        self._found = sum_by_class(found, tables, detected.image, detected.label)
 
     @cached_property
     def _curves(self) -> dict[tuple[int, int, float], _Curve]:
-        """The curves of classes with boxes, by class, area range and IoU threshold."""
+        """The curves that are wanted, of classes with boxes, by class, area range and IoU threshold."""
         curves = {}
+        wanted = {(area, threshold) for area, thresholds in self._precisions.values() for threshold in thresholds}
         for label in np.flatnonzero(self.boxes[:, 0] > 0):
             rows = by_score(self.tables, int(label))
             for area, name in enumerate(AREA_RANGES):
-                for threshold in THRESHOLDS if name == "all" else COCO_THRESHOLDS:
-                    if self.boxes[label, area] > 0:
+                for threshold in THRESHOLDS:
+                    if (name, threshold) in wanted and self.boxes[label, area] > 0:
                         curves[int(label), area, threshold] = self._curve(rows, area, threshold)
         return curves
 
@@ -181,16 +185,17 @@ class CocoMetrics:
             weights: Shape (resamples, clusters), not negative.
 
         Returns:
-            COCO_METRICS, means over the classes that are defined, then "<class>.<metric>"; each of shape (resamples,).
+            The wanted metrics, means over the classes that are defined, then "<class>.<metric>"; each of shape
+            (resamples,).
         """
         areas = list(AREA_RANGES)
         boxes, found = np.tensordot(weights, self._boxes, 1), np.tensordot(weights, self._found, 1)
         precision = self._average_precision(weights, boxes)
         values: dict[str, Floats] = {}
-        for name, (area, thresholds) in AP_METRICS.items():
+        for name, (area, thresholds) in self._precisions.items():
             at = [THRESHOLDS.index(threshold) for threshold in thresholds]
             values[name] = precision[:, :, areas.index(area)][..., at].mean(axis=2)
-        for index, (name, (area, _)) in enumerate(AR_METRICS.items()):
+        for index, (name, (area, _)) in enumerate(self._recalls.items()):
             values[name] = divide(found[:, :, index], boxes[:, :, areas.index(area)] * len(COCO_THRESHOLDS))
         means = {name: mean_of_defined(by_class) for name, by_class in values.items()}
         return means | {

@@ -1,6 +1,6 @@
 """Evaluate a binary classifier: frozen operating point, metrics with intervals, table of single images, curves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,13 @@ from scanline.evaluate.curves import curve_table
 from scanline.evaluate.gap import measure_gap
 from scanline.evaluate.inputs import Bools, Codes, Floats, as_clusters
 from scanline.evaluate.localization import evaluate_localization
-from scanline.evaluate.metadata import subgroups_of
+from scanline.evaluate.metadata import evaluate_columns, percent_in_boxes, subgroups_of
 from scanline.evaluate.operating_point import OperatingPoint, check_fitted_on, fit_operating_point
 from scanline.evaluate.options import EvaluateClassifierOptions, EvaluateOptions
 from scanline.evaluate.recalibration import METRICS as RECALIBRATION
 from scanline.evaluate.reliability import evaluate_calibration
 from scanline.evaluate.scores import SUBSETS, check_scores, clustered_by, join_patients
-from scanline.evaluate.subgroups import evaluate_subgroups
+from scanline.evaluate.subgroups import MetricsOf
 
 SHOWN_METRICS = ("accuracy", "recall", "specificity", "precision", "f1", "auroc")
 
@@ -156,27 +156,6 @@ def measure_subset(table: pd.DataFrame, threshold: float, options: EvaluateOptio
     }
 
 
-class MetricsOf:
-    """Some of the metrics of a statistic.
-
-    Args:
-        statistic: All of them.
-        names: Those to keep.
-    """
-
-    def __init__(self, statistic: Statistic, names: Sequence[str]) -> None:
-        self._statistic, self._names = statistic, tuple(names)
-
-    def __call__(self, weights: Floats) -> dict[str, Floats]:
-        """The kept values under each row of weights."""
-        values = self._statistic(weights)
-        return {name: values[name] for name in self._names}
-
-    def reason_undefined(self, name: str) -> str:
-        """Why a value is undefined."""
-        return self._statistic.reason_undefined(name)
-
-
 def measure_subgroups(
     table: pd.DataFrame,
     images: pd.DataFrame,
@@ -196,30 +175,29 @@ def measure_subgroups(
         subset: Its name.
 
     Returns:
-        For each column, in the options' order, {"by": column, "groups": the values of `evaluate_subgroups` in their
-        order, each with its "name"}.
+        What `evaluate_columns` makes, in the options' order.
     """
     truth, probability = _truth(table), _probability(table)
 
     def measure(rows: Codes, clusters: Codes) -> Statistic:
         predicted = probability[rows] >= threshold
-        return MetricsOf(BinaryMetrics(truth[rows], predicted, probability[rows], clusters), SHOWN_METRICS)
+        return _shown(BinaryMetrics(truth[rows], predicted, probability[rows], clusters))
 
-    columns = subgroups_of(
-        table["image_id"].tolist(), images, boxes, options.subgroups, options.age_edges_years, truth.tolist()
+    image_ids = table["image_id"].tolist()
+    percent = percent_in_boxes(image_ids, images, boxes, pd.Series(truth))
+    columns = subgroups_of(image_ids, images, options.subgroups, options.age_edges_years, percent)
+    return evaluate_columns(
+        columns,
+        measure,
+        patients=table["patient_id"],
+        positive=pd.Series(truth),
+        options=options,
+        stream=("evaluate_classifier", subset),
     )
-    found = []
-    for column, groups in columns.items():
-        rows = evaluate_subgroups(
-            groups,
-            measure,
-            patients=table["patient_id"],
-            positive=truth,
-            options=options,
-            stream=("evaluate_classifier", subset, column),
-        )
-        found.append({"by": column, "groups": [{"name": name, **row} for name, row in rows.items()]})
-    return found
+
+
+def _shown(metrics: BinaryMetrics) -> MetricsOf:
+    return MetricsOf({name: (metrics, name) for name in SHOWN_METRICS})
 
 
 def measure_external_gap(
@@ -239,7 +217,7 @@ def measure_external_gap(
         truth, probability = _truth(parts[name]), _probability(parts[name])
         clusters = as_clusters(parts[name]["patient_id"], len(truth))
         metrics = BinaryMetrics(truth, probability >= threshold, probability, clusters)
-        sides.append((MetricsOf(metrics, SHOWN_METRICS), metrics.clusters))
+        sides.append((_shown(metrics), metrics.clusters))
     gap = measure_gap(*sides[0], *sides[1], options, "evaluate_classifier", "gap")
     return {name: value.as_json() for name, value in gap.items()}
 

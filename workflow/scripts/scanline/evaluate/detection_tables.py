@@ -1,7 +1,8 @@
 """Boxes as evaluation takes them: checked, and coded by image and class."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -68,6 +69,9 @@ class DetectedBoxes:
     row: Codes
 
 
+Boxes = TypeVar("Boxes", TruthBoxes, DetectedBoxes)
+
+
 @dataclass(frozen=True)
 class DetectionTables:
     """Everything that detection is measured on.
@@ -107,6 +111,37 @@ class DetectionTables:
     def fully_known(self) -> Bools:
         """Images on which every class is known, shape (images,)."""
         return np.asarray(self.known.all(axis=1))
+
+    def of_images(self, rows: Codes, clusters: Codes) -> "DetectionTables":
+        """The tables of some of the images; what was left out as unknown or surplus is not listed again.
+
+        Args:
+            rows: Rising positions in the images.
+            clusters: The cluster of each of them, numbered from 0; same shape.
+        """
+        place = np.full(len(self.images), -1, dtype=np.intp)
+        place[rows] = np.arange(len(rows))
+        none = np.empty(0, dtype=np.intp)
+        return replace(
+            self,
+            images=tuple(self.images[row] for row in rows.tolist()),
+            patients=self.patients[rows],
+            volumes=self.volumes[rows],
+            clusters=clusters,
+            known=self.known[rows],
+            present=self.present[rows],
+            truth=_boxes_of(self.truth, place),
+            detected=_boxes_of(self.detected, place),
+            unknown_rows=none,
+            surplus_rows=none,
+        )
+
+
+def _boxes_of(boxes: Boxes, place: Codes) -> Boxes:
+    """The boxes of images that have a place, in their order."""
+    kept = place[boxes.image] >= 0
+    columns = {field.name: getattr(boxes, field.name)[kept] for field in fields(boxes)}
+    return replace(boxes, **{**columns, "image": place[boxes.image[kept]]})
 
 
 def check_detection_tables(
@@ -183,7 +218,7 @@ def check_images(images: pd.DataFrame | Sequence[str]) -> pd.DataFrame:
         refuse("images", "none", "at least one, with boxes or without")
     ids = _text(table["image_id"], "images: image_id")
     refuse_entries(ids.duplicated().to_numpy(), _entries(ids), "images: image_id", "each image once")
-    return table.assign(image_id=ids).reset_index(drop=True)
+    return table.reset_index(drop=True).assign(image_id=ids)
 
 
 def _check_columns(table: pd.DataFrame, names: Sequence[str], where: str) -> None:

@@ -16,6 +16,7 @@ from scanline.evaluate.detection_cases import LEVELS
 from scanline.evaluate.detection_tables import ANY_CLASS, check_detection_tables
 from scanline.evaluate.detector_options import EvaluateDetectorOptions
 from scanline.evaluate.detector_point import DetectorPoint, check_fitted_on, digest_of_tables, fit_detector_point
+from scanline.evaluate.detector_subgroups import measure_detector_gap, measure_detector_subgroups
 from scanline.evaluate.options import EvaluateOptions
 from scanline.evaluate.scores import SUBSETS, clustered_by
 
@@ -123,6 +124,10 @@ def evaluate_detector(
         )
     parts = {name: _part(tables, name, options.targets) for name in present}
     check_fitted_on(point, _part(tables, "val", options.targets).digest)
+    checked = {
+        name: check_detection_tables(part.truth, part.detections, part.images, options.targets, tables.labels)
+        for name, part in parts.items()
+    }
     results = {
         name: evaluate_detection(
             part.truth,
@@ -156,6 +161,12 @@ def evaluate_detector(
             name: {**result.metrics, "yes_or_no": yes_or_no(result, parts[name].images, options, point, name)}
             for name, result in results.items()
         },
+        "subgroups": {
+            name: measure_detector_subgroups(one, parts[name].images, parts[name].truth, point, scoring, name)
+            for name, one in checked.items()
+            if name != "val"
+        },
+        "gap": measure_detector_gap(checked, point, scoring),
     }
     salt = options.patient_salt
     return DetectorEvaluation(

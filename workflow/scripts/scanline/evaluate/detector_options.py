@@ -26,5 +26,5 @@ class EvaluateDetectorOptions(Options):
 
     targets: tuple[str, ...] = Field(min_length=1, description="The classes that were looked for.")
     boxes: BoxOptions = Field(default=BoxOptions(), description="When a detection counts.")
-    evaluate: EvaluateOptions = Field(default=EvaluateOptions(), description="Intervals.")
+    evaluate: EvaluateOptions = Field(default=EvaluateOptions(), description="Intervals and subgroups.")
     patient_salt: str = Field(description="Salt of the patient pseudonyms in the tables of single images.")

@@ -86,7 +86,7 @@ def fit_detector_point(tables: DetectionTables, digest: str, options: BoxOptions
             f"{where}: subset val",
             found="no true box",
             expected="at least one, to choose the score threshold by f1",
-            next_step="Give the split another seed, or set a number as score_threshold in the study file.",
+            next_step="Give the split another seed, or set a number as evaluate.boxes.score_threshold.",
         )
     matches = match_detections(tables, (iou,))
     order = np.argsort(-tables.detected.score, kind="stable")

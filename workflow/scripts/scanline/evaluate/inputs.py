@@ -105,6 +105,17 @@ def as_probability(values: ArrayLike, where: str = "probability", names: Sequenc
     return numbers
 
 
+def as_tolerance(tolerance: float, where: str = "tolerance") -> float:
+    """A tolerance of distances.
+
+    Raises:
+        InputError: If it is negative or not finite.
+    """
+    if not (np.isfinite(tolerance) and tolerance >= 0):
+        refuse(where, str(tolerance), "a finite number, at least 0")
+    return float(tolerance)
+
+
 def as_scores(values: ArrayLike, where: str = "score") -> Floats:
     """Finite scores of any scale as float64, shape (images,).
 

@@ -24,10 +24,9 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from scanline.evaluate.bootstrap import count_clusters, divide, estimate, sum_by_cluster
-from scanline.evaluate.inputs import Bools, Codes, Floats, as_clusters, as_probability, refuse
+from scanline.evaluate.inputs import Bools, Codes, Floats, as_clusters, as_probability, as_tolerance, refuse
 from scanline.evaluate.masks import as_mask
 from scanline.evaluate.options import EvaluateOptions
-from scanline.evaluate.surfaces import as_tolerance
 
 BOX = ("x", "y", "width", "height")
 MEASURES = ("pointing_hit", "pointing_chance", "mass_inside", "lesion_share")

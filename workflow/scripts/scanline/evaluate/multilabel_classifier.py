@@ -18,11 +18,11 @@ from scanline.core.files import read_json
 from scanline.core.privacy import pseudonym
 from scanline.evaluate.activation_maps import Maps, measure_maps
 from scanline.evaluate.classes import check_class_names
-from scanline.evaluate.classifier import MetricsOf
 from scanline.evaluate.curves import CURVE_COLUMNS, curve_table
 from scanline.evaluate.gap import measure_gap
-from scanline.evaluate.inputs import Bools, Floats, as_clusters
+from scanline.evaluate.inputs import Bools, Codes, Floats, as_clusters
 from scanline.evaluate.localization import evaluate_localization
+from scanline.evaluate.metadata import evaluate_columns, percent_in_boxes, subgroups_of
 from scanline.evaluate.multilabel import MultilabelMetrics, evaluate_multilabel
 from scanline.evaluate.multilabel_options import EvaluateMultilabelOptions
 from scanline.evaluate.operating_point import OperatingPoint, check_fitted_on, fit_operating_point
@@ -30,8 +30,10 @@ from scanline.evaluate.options import EvaluateOptions
 from scanline.evaluate.recalibration import METRICS as RECALIBRATION
 from scanline.evaluate.reliability import evaluate_calibration
 from scanline.evaluate.scores import SUBSETS, clustered_by, join_patients
+from scanline.evaluate.subgroups import MetricsOf
 
 GAP_METRICS = ("macro.auroc", "macro.f1", "exact_match")
+SHOWN_METRICS = ("auroc", "recall", "specificity")  # of each label, by subgroup and in the gap
 Points = Mapping[str, OperatingPoint]
 
 
@@ -243,6 +245,11 @@ def evaluate_multilabel_classifier(
         "localization": {
             name: {label: _localization(localized[label], label, scoring, name) for label in labels} for name in parts
         },
+        "subgroups": {
+            name: measure_multilabel_subgroups(part, images, boxes, points, scoring, name)
+            for name, part in parts.items()
+            if name != "val"
+        },
         "gap": measure_multilabel_gap(parts, points, scoring),
     }
     curves = [
@@ -324,10 +331,69 @@ def _calibration(table: pd.DataFrame, label: str, options: EvaluateOptions) -> d
     return kept | {"metrics": {name: found["metrics"][name] for name in RECALIBRATION}}
 
 
+def _of_each_label(metrics: MultilabelMetrics) -> dict[str, tuple[MultilabelMetrics, str]]:
+    """SHOWN_METRICS as "<label>.<metric>": where `metrics` holds them."""
+    return {
+        f"{label}.{name}": (metrics, f"per_class.{label}.{name}") for label in metrics.labels for name in SHOWN_METRICS
+    }
+
+
+def _measure(table: pd.DataFrame, points: Points, clusters: Codes) -> MultilabelMetrics:
+    truth, probability = _matrix(table, "truth", points), _matrix(table, "probability", points)
+    limits = np.array([point.threshold for point in points.values()])
+    return MultilabelMetrics(truth, probability >= limits, probability, list(points), clusters)
+
+
+def measure_multilabel_subgroups(
+    table: pd.DataFrame,
+    images: pd.DataFrame,
+    boxes: pd.DataFrame,
+    points: Points,
+    options: EvaluateOptions,
+    subset: str,
+) -> list[dict[str, Any]]:
+    """SHOWN_METRICS of each label by subgroup, for each column of the options that tells at least two apart.
+
+    Args:
+        table: image_id, patient_id, truths and calibrated probabilities of one subset.
+        images: Images table.
+        boxes: Boxes table: the area of the boxes of labels is an image's size of lesion, of labels that have any.
+        points: Frozen, in the labels' order.
+        options: Of subgroups and intervals.
+        subset: Its name.
+
+    Returns:
+        What `evaluate_columns` makes, in the options' order; an image with any label counts as positive.
+    """
+    boxed = [label for label in points if (boxes["label"] == label).any()]
+    boxes = boxes[boxes["label"].isin(boxed)]
+    image_ids = table["image_id"].tolist()
+    percent = percent_in_boxes(image_ids, images, boxes, _any_of(table, boxed))
+
+    def measure(rows: Codes, clusters: Codes) -> MetricsOf:
+        return MetricsOf(_of_each_label(_measure(table.iloc[rows], points, clusters)))
+
+    return evaluate_columns(
+        subgroups_of(image_ids, images, options.subgroups, options.age_edges_years, percent),
+        measure,
+        patients=table["patient_id"],
+        positive=_any_of(table, list(points)),
+        options=options,
+        stream=("evaluate_multilabel", subset),
+    )
+
+
+def _any_of(table: pd.DataFrame, labels: Sequence[str]) -> "pd.Series[bool]":
+    """Whether any of the labels is there: null where none is known to be and one is unknown; shape (images,)."""
+    truths = table[[f"truth_{label}" for label in labels]].astype("boolean").reset_index(drop=True)
+    there = truths.fillna(False).any(axis=1)
+    return there.astype("boolean").mask(~there & (truths.isna().any(axis=1) | (len(labels) == 0)))
+
+
 def measure_multilabel_gap(
     parts: Mapping[str, pd.DataFrame], points: Points, options: EvaluateOptions
 ) -> dict[str, Any] | None:
-    """Test minus external for GAP_METRICS, with intervals; None without both subsets.
+    """Test minus external for GAP_METRICS and each label's SHOWN_METRICS, with intervals; None without both subsets.
 
     Args:
         parts: Subset to its image_id, patient_id, truths and calibrated probabilities.
@@ -338,11 +404,10 @@ def measure_multilabel_gap(
         return None
     sides = []
     for name in ("test", "external"):
-        truth, probability = _matrix(parts[name], "truth", points), _matrix(parts[name], "probability", points)
-        limits = np.array([point.threshold for point in points.values()])
-        clusters = as_clusters(parts[name]["patient_id"], len(truth))
-        measure = MultilabelMetrics(truth, probability >= limits, probability, list(points), clusters)
-        sides.append((MetricsOf(measure, GAP_METRICS), measure.clusters))
+        clusters = as_clusters(parts[name]["patient_id"], len(parts[name]))
+        measure = _measure(parts[name], points, clusters)
+        chosen = {key: (measure, key) for key in GAP_METRICS} | _of_each_label(measure)
+        sides.append((MetricsOf(chosen), measure.clusters))
     gap = measure_gap(*sides[0], *sides[1], options, "evaluate_multilabel", "gap")
     return {name: value.as_json() for name, value in gap.items()}
 

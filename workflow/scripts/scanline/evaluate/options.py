@@ -47,7 +47,8 @@ class EvaluateOptions(Options):
     subgroups: tuple[str, ...] = Field(
         default=("sex", "age_years", "view", "scanner", "source", "lesion_size"),
         description="What test and external are broken down by: columns of the images table, and lesion_size (area of"
-        " the boxes). Those without two known values are left out. Decide before looking at results.",
+        " the boxes, or of the true mask, in percent of the image). Those without two known values are left out."
+        " Decide before looking at results.",
     )
     age_edges_years: tuple[float, ...] = Field(
         default=(18, 40, 65, 80),

@@ -109,7 +109,7 @@ def evaluate_segmentation(
     if (images["kind"] == UNKNOWN).all():
         refuse(f"{where}: images table", f"{len(images)} images of unknown truth", "a known truth of at least one")
     known, known_volumes = images[images["kind"] != UNKNOWN], volumes[volumes["kind"] != UNKNOWN]
-    keys = _cluster_keys(known)
+    keys = cluster_keys(known)
     clusters = as_clusters(keys, len(known))
     numbers = dict(zip(keys, clusters.tolist(), strict=True))
     volume_clusters = _clusters_of_volumes(known_volumes, numbers, where)
@@ -391,7 +391,7 @@ def _count_kinds(table: pd.DataFrame) -> dict[str, int]:
     return {"total": len(table), **{kind: int((table["kind"] == kind).sum()) for kind in KINDS}}
 
 
-def _cluster_keys(images: pd.DataFrame) -> "pd.Series[Any]":
+def cluster_keys(images: pd.DataFrame) -> "pd.Series[Any]":
     """What each image is resampled with: its patient, else its volume, else itself."""
     patients, volumes = images["patient_id"], images["volume_id"]
     keys = [

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from scanline.evaluate.binary import Confusion
 from scanline.evaluate.bootstrap import divide
-from scanline.evaluate.inputs import Floats, refuse
+from scanline.evaluate.inputs import Floats, as_tolerance, refuse
 from scanline.evaluate.lesions import lesions_of_masks
 from scanline.evaluate.masks import Mask, as_mask, as_mask_pair, as_spacing
-from scanline.evaluate.surfaces import as_tolerance, distances_of_masks
+from scanline.evaluate.surfaces import distances_of_masks
 
 LESION_POSITIVE, EMPTY_TRUE, UNKNOWN = "lesion_positive", "empty_true", "unknown"
 KINDS = (LESION_POSITIVE, EMPTY_TRUE, UNKNOWN)

@@ -29,6 +29,7 @@ from scanline.evaluate.segmentation_cases import (
     measure_cases,
 )
 from scanline.evaluate.segmenter_options import EvaluateSegmenterOptions
+from scanline.evaluate.segmenter_subgroups import measure_segmenter_gap, measure_segmenter_subgroups
 
 LEVELS = 255  # a map's value is round(LEVELS * probability)
 FIXED_LEVEL = 128  # the first level of a probability of 0.5 or more
@@ -184,7 +185,7 @@ def fit_on_val(
     Raises:
         InputError: If val has no lesion pixel, or a map does not fit its mask.
     """
-    if options.threshold == "fixed":
+    if options.masks.threshold == "fixed":
         return MaskThreshold("fixed", FIXED_LEVEL, FIXED_LEVEL / LEVELS, None, None, None, None, None)
     image_ids = _known_val(table, truths)
     lesion, everything = np.zeros(LEVELS + 1, dtype=np.int64), np.zeros(LEVELS + 1, dtype=np.int64)
@@ -199,7 +200,7 @@ def fit_on_val(
             f"{where}: subset val",
             f"{len(image_ids)} images of known mask and no lesion pixel",
             "lesions to choose the threshold by",
-            "Give the split a larger val share or another seed, or set threshold: fixed.",
+            "Give the split a larger val share or another seed, or set evaluate.masks.threshold: fixed.",
         )
     true_positive = lesion[::-1].cumsum()[::-1][1:]  # pixels at or above levels 1 ... 255
     predicted = everything[::-1].cumsum()[::-1][1:]
@@ -276,17 +277,17 @@ def evaluate_segmenter(
     table = check_table(table, images, truths, where)
     check_fitted_on(threshold, table, maps, truths, where)
     labelled = labels.set_index("image_id")[options.target]
-    subsets, rows = {}, []
+    subsets, rows, measured_cases = {}, [], {}
     for subset in (name for name in SUBSETS if (table["subset"] == name).any()):
         part = table[table["subset"] == subset]
-        cases = measure_cases(
-            pairs_of(part, maps, truths, threshold), tolerance=options.surface_tolerance_px, where=f"{where}: {subset}"
-        )
+        pairs = pairs_of(part, maps, truths, threshold)
+        cases = measure_cases(pairs, tolerance=options.masks.surface_tolerance_px, where=f"{where}: {subset}")
+        measured_cases[subset] = cases
         measured = evaluate_segmentation(
             cases.images,
             cases.volumes,
             options.evaluate,
-            min_predicted_pixels=options.min_predicted_pixels,
+            min_predicted_pixels=options.masks.min_predicted_pixels,
             stream=subset,
             where=f"{where}: {subset}",
         )
@@ -297,6 +298,7 @@ def evaluate_segmenter(
             "lesions_lost_by_resizing": int((labelled.reindex(empty) == True).sum()),  # noqa: E712 - null is neither
         }
         rows.append(per_image_table(part, cases, maps, options))
+    fewest = options.masks.min_predicted_pixels
     metrics = {
         "threshold": threshold.threshold,
         "threshold_rule": threshold.rule,
@@ -304,8 +306,8 @@ def evaluate_segmenter(
         "threshold_dice": threshold.criterion,
         "operating_point_sha256": threshold.sha256(),
         "measured_at_px": truths.size_px,
-        "min_predicted_pixels": options.min_predicted_pixels,
-        "surface_tolerance_px": options.surface_tolerance_px,
+        "min_predicted_pixels": options.masks.min_predicted_pixels,
+        "surface_tolerance_px": options.masks.surface_tolerance_px,
         "interval": {
             "level": options.evaluate.confidence_level,
             "resamples": options.evaluate.bootstrap_resamples,
@@ -314,6 +316,12 @@ def evaluate_segmenter(
             "stratified": options.evaluate.stratified,
         },
         "subsets": subsets,
+        "subgroups": {
+            subset: measure_segmenter_subgroups(cases, images, options.evaluate, subset, min_predicted_pixels=fewest)
+            for subset, cases in measured_cases.items()
+            if subset != "val"
+        },
+        "gap": measure_segmenter_gap(measured_cases, options.evaluate, min_predicted_pixels=fewest),
     }
     return SegmenterEvaluation(metrics, pd.concat(rows, ignore_index=True))
 
@@ -358,7 +366,7 @@ def per_image_table(
         merged[shown] = merged[name].map(pseudonyms).astype("str")
     is_known = merged["kind"] != UNKNOWN
     truth = (merged["kind"] == LESION_POSITIVE).astype("boolean").mask(~is_known)
-    predicted = (merged["predicted_pixels"] >= options.min_predicted_pixels).astype(bool)
+    predicted = (merged["predicted_pixels"] >= options.masks.min_predicted_pixels).astype(bool)
     outcome = np.where(truth.fillna(False) == predicted, "T", "F") + np.where(predicted, "P", "N")
     merged = merged.assign(
         truth=truth,

@@ -115,6 +115,33 @@ def _bands(values: Floats, edges: list[float], unit: str) -> pd.Categorical:
     return pd.Categorical.from_codes(codes, pd.Index(bands, dtype="str"), ordered=True)
 
 
+class MetricsOf:
+    """Some metrics of one statistic, or of several of the same clusters, by names of their own.
+
+    Args:
+        chosen: Name to the statistic that holds the metric, and its name there.
+
+    Examples:
+        >>> from scanline.evaluate.binary import BinaryMetrics
+        >>> metrics = BinaryMetrics(np.array([True, False]), np.array([True, True]), np.array([0.9, 0.6]))
+        >>> MetricsOf({"sensitivity": (metrics, "recall")})(np.ones((1, 2)))
+        {'sensitivity': array([1.])}
+    """
+
+    def __init__(self, chosen: Mapping[str, tuple[Statistic, str]]) -> None:
+        self._chosen = chosen
+
+    def __call__(self, weights: Floats) -> dict[str, Floats]:
+        """The chosen values under each row of weights."""
+        values = {key: one(weights) for key, one in {id(one): one for one, _ in self._chosen.values()}.items()}
+        return {name: values[id(one)][inner] for name, (one, inner) in self._chosen.items()}
+
+    def reason_undefined(self, name: str) -> str:
+        """Why a value is undefined."""
+        statistic, inner = self._chosen[name]
+        return statistic.reason_undefined(inner)
+
+
 class AmongOthers:
     """A statistic of some clusters, as a function of the weights of all.
 
@@ -140,6 +167,7 @@ def evaluate_subgroups(
     measure: Measure,
     *,
     patients: Sequence[object] | pd.Series | None = None,
+    clusters: Codes | None = None,
     positive: ArrayLike | None = None,
     min_patients: int = MIN_PATIENTS,
     min_patients_of_either_kind: int = MIN_PATIENTS_OF_EITHER_KIND,
@@ -159,6 +187,8 @@ def evaluate_subgroups(
         measure: Builds the statistic of some images: takes their rows and the cluster of each, numbered from 0, both
             of shape (images of the subgroup,).
         patients: Patient of each image, null where unknown; None takes each image for itself.
+        clusters: What is drawn together, where that is more than the images of a patient (the slices of a volume of
+            unknown patient): a number from 0 for each image, shape (images,). None: the patient, or the image alone.
         positive: Whether each image is positive, null where unknown, for the warning; None if that has no meaning.
         min_patients: A subgroup of fewer patients gets a warning.
         min_patients_of_either_kind: So does one with fewer patients with, or without, a positive image. Both defaults
@@ -193,8 +223,8 @@ def evaluate_subgroups(
     options = options or EvaluateOptions()
     names, codes = _number_groups(groups)
     kinds = None if positive is None else as_partial_truth(positive, "positive")
-    images = check_lengths(groups=codes, positive=kinds)
-    clusters = as_clusters(patients, images)
+    images = check_lengths(groups=codes, positive=kinds, clusters=clusters)
+    clusters = as_clusters(patients, images) if clusters is None else clusters
     if options.stratified and kinds is None:
         refuse(
             "stratified", "no positive", "whether each image is positive", "Give positive, or set stratified: false."

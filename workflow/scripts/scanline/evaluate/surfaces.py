@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 from surface_distance import lookup_tables
 
-from scanline.evaluate.inputs import Bools, Floats, refuse
+from scanline.evaluate.inputs import Bools, Floats, as_tolerance
 from scanline.evaluate.masks import Mask, Spacing, as_mask_pair, as_spacing, bounding_box
 
 HD95_PERCENTILE = 95.0
@@ -154,17 +154,6 @@ def surface_dice(
     """
     limit = as_tolerance(tolerance)
     return surface_distances(truth, predicted, spacing_mm).surface_dice(limit)
-
-
-def as_tolerance(tolerance: float, where: str = "tolerance") -> float:
-    """A tolerance of distances.
-
-    Raises:
-        InputError: If it is negative or not finite.
-    """
-    if not (np.isfinite(tolerance) and tolerance >= 0):
-        refuse(where, str(tolerance), "a finite number, at least 0")
-    return float(tolerance)
 
 
 def distances_of_masks(truth: Mask, predicted: Mask, spacing: Spacing | None) -> SurfaceDistances:

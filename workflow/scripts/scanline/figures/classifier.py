@@ -4,15 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from scanline.figures.numbers import UNDEFINED, format_count, format_metric, format_share, format_value
-from scanline.figures.options import ClassifierFigureOptions
-from scanline.figures.style import FAINT, GREY, INK, QUIET, SUBSET_COLOURS, drawn_figure
+from scanline.figures.matrices import draw_matrix, name_axes, yes_or_no
+from scanline.figures.numbers import format_count, format_metric, format_value
+from scanline.figures.options import RunFigureOptions
+from scanline.figures.style import GREY, SUBSET_COLOURS, drawn_figure, shown_subsets, titled_legend
 
-SHOWN_SUBSETS = ("val", "test", "external")
 _CURVES: dict[str, dict[str, str]] = {
     "roc": {
         "title": "ROC curve",
@@ -35,7 +34,7 @@ def plot_curve(
     kind: str,
     curves: pd.DataFrame,
     metrics: Mapping[str, Any],
-    options: ClassifierFigureOptions,
+    options: RunFigureOptions,
     path: Path,
 ) -> None:
     """ROC or precision-recall curve of val and test, areas with intervals, the operating point marked.
@@ -49,11 +48,11 @@ def plot_curve(
     """
     texts = _CURVES[kind]
     with drawn_figure(
-        path, height_in=5.6, dpi=options.resolution_dpi, phantom=options.phantom, title=options.title
+        path, height_in=6.6, dpi=options.resolution_dpi, phantom=options.phantom, title=options.title
     ) as figure:
         axes = figure.add_subplot()
         marked = False
-        for subset in (name for name in SHOWN_SUBSETS if name in metrics["subsets"]):
+        for subset in shown_subsets(metrics):
             result = metrics["subsets"][subset]
             points = curves[(curves["subset"] == subset) & (curves["curve"] == kind)]
             _draw_curve(axes, kind, points, f"{subset}: {_short(result['metrics'].get(texts['area']))}", subset)
@@ -88,17 +87,7 @@ def plot_curve(
         axes.set_aspect("equal")
         axes.set_title(texts["title"])
         axes.grid()
-        legend = axes.legend(
-            loc="lower right" if kind == "roc" else "lower left",
-            title=texts["legend"],
-            frameon=True,
-            framealpha=0.92,
-            edgecolor=FAINT,
-            borderpad=0.7,
-            alignment="left",
-        )
-        legend.get_title().set_fontweight("bold")
-        legend.get_title().set_fontsize(9)
+        titled_legend(axes, texts["legend"], loc="upper left", bbox_to_anchor=(-0.02, -0.11), borderpad=0)
 
 
 def _short(metric: Mapping[str, Any] | None) -> str:
@@ -126,7 +115,7 @@ def _operating_point(kind: str, metrics: Mapping[str, Any]) -> tuple[list[float]
     return None if x is None or y is None else ([x], [y])
 
 
-def plot_confusion(metrics: Mapping[str, Any], options: ClassifierFigureOptions, path: Path) -> None:
+def plot_confusion(metrics: Mapping[str, Any], options: RunFigureOptions, path: Path) -> None:
     """Confusion matrices of val and test at the frozen threshold: counts, and shares of each true class.
 
     Args:
@@ -134,41 +123,20 @@ def plot_confusion(metrics: Mapping[str, Any], options: ClassifierFigureOptions,
         options: Looks, title and phantom mark.
         path: PNG file to write.
     """
-    subsets = [name for name in SHOWN_SUBSETS if name in metrics["subsets"]]
+    subsets = shown_subsets(metrics)
     with drawn_figure(
         path, height_in=3.75, dpi=options.resolution_dpi, phantom=options.phantom, title=options.title
     ) as figure:
         panels = figure.subplots(1, len(subsets), squeeze=False)[0]
         for index, (axes, subset) in enumerate(zip(panels, subsets, strict=True)):
-            _draw_confusion(axes, subset, metrics["subsets"][subset]["confusion"], first=index == 0)
+            matrix = yes_or_no(metrics["subsets"][subset]["confusion"])
+            names = ("positive", "negative")
+            draw_matrix(axes, matrix, names, names if index == 0 else ("", ""))
+            name_axes(axes, first=index == 0)
+            axes.set_title(f"{subset}: {format_count(int(matrix.sum()))} images")
 
 
-def _draw_confusion(axes: Axes, subset: str, counts: Mapping[str, int], *, first: bool) -> None:
-    matrix = np.array([[counts["tp"], counts["fn"]], [counts["fp"], counts["tn"]]], dtype=np.int64)
-    totals = matrix.sum(axis=1, keepdims=True)
-    shares = np.divide(matrix, totals, out=np.zeros((2, 2)), where=totals > 0)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.25)
-    for row in range(2):
-        for column in range(2):
-            share = format_share(float(shares[row, column])) if totals[row, 0] else UNDEFINED
-            colour = "white" if shares[row, column] > 0.6 else INK
-            count = format_count(int(matrix[row, column]))
-            axes.text(column, row - 0.08, count, ha="center", va="center", size=15, weight="bold", color=colour)
-            axes.text(column, row + 0.22, share, ha="center", va="center", size=9, color=colour)
-    axes.set_title(f"{subset}: {format_count(int(matrix.sum()))} images")
-    axes.set_xticks([0, 1], ["positive", "negative"])
-    axes.set_yticks([0, 1], ["positive", "negative"] if first else ["", ""], rotation=90, va="center")
-    axes.set_xlabel("Predicted", color=QUIET)
-    if first:
-        axes.set_ylabel("True", color=QUIET)
-    axes.tick_params(length=0)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    axes.axhline(0.5, color="white", linewidth=3)
-    axes.axvline(0.5, color="white", linewidth=3)
-
-
-def plot_calibration(metrics: Mapping[str, Any], options: ClassifierFigureOptions, path: Path) -> None:
+def plot_calibration(metrics: Mapping[str, Any], options: RunFigureOptions, path: Path) -> None:
     """Reliability curve of val and test: observed frequency against mean probability by bin, images below.
 
     Args:
@@ -176,7 +144,7 @@ def plot_calibration(metrics: Mapping[str, Any], options: ClassifierFigureOption
         options: Looks, title and phantom mark.
         path: PNG file to write.
     """
-    subsets = [name for name in SHOWN_SUBSETS if name in metrics["subsets"]]
+    subsets = shown_subsets(metrics)
     with drawn_figure(
         path, height_in=6.4, dpi=options.resolution_dpi, phantom=options.phantom, title=options.title
     ) as figure:
@@ -192,14 +160,7 @@ def plot_calibration(metrics: Mapping[str, Any], options: ClassifierFigureOption
             counts.bar(left, heights, width=width, align="edge", color=SUBSET_COLOURS[subset])
         curve.set(xlim=(-0.015, 1.015), ylim=(-0.015, 1.015), ylabel="Observed share of positives")
         curve.grid()
-        legend = curve.legend(
-            loc="lower left",
-            bbox_to_anchor=(-0.01, 1.0),
-            title="Calibration: expected error [interval]",
-            alignment="left",
-        )
-        legend.get_title().set_fontweight("bold")
-        legend.get_title().set_fontsize(9)
+        titled_legend(curve, "Calibration: expected error [interval]", loc="lower left", bbox_to_anchor=(-0.01, 1.0))
         counts.set(xlabel="Mean probability of the bin", ylabel="Images (log)", yscale="symlog")
         counts.set_yticks([0, 1, 10, 100, 1000, 10000], ["0", "1", "10", "100", "1,000", "10,000"])
         most = max(row["images"] for name in subsets for row in metrics["subsets"][name]["calibration"]["reliability"])

@@ -13,12 +13,23 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
+from scanline.figures.matrices import draw_matrix, yes_or_no
 from scanline.figures.numbers import UNDEFINED, format_count, format_interval, format_share, format_value, spell
-from scanline.figures.options import ClassifierFigureOptions
-from scanline.figures.style import FAINT, GREY, INK, QUIET, SUBSET_COLOURS, WIDTH_IN, bottom_of, drawn_figure, top_of
+from scanline.figures.options import RunFigureOptions
+from scanline.figures.style import (
+    FAINT,
+    GREY,
+    INK,
+    QUIET,
+    SUBSET_COLOURS,
+    WIDTH_IN,
+    bottom_of,
+    drawn_figure,
+    shown_subsets,
+    top_of,
+)
 
-SUBSETS = ("val", "test", "external")
-_FOOT_IN = 0.62  # names of the axes, of the marks and of the colours below all panels
+_FOOT_IN = 0.66  # names of the axes, of the marks and of the colours below all panels
 UNSEEN = ("test", "external")
 _CURVES: dict[str, dict[str, str]] = {
     "roc": {"area": "auroc", "x": "1 − specificity", "y": "Sensitivity", "name": "AUROC"},
@@ -38,35 +49,45 @@ def _columns(labels: Sequence[str]) -> int:
     return 2 if len(labels) <= 4 else 3
 
 
-def _shown(metrics: Mapping[str, Any]) -> list[str]:
-    return [name for name in SUBSETS if name in metrics["subsets"]]
-
-
 def _title(label: str, labels: Sequence[str]) -> str:
-    return fill(spell(label), 30 if _columns(labels) == 2 else 20)
+    return fill(spell(label), 30 if _columns(labels) == 2 else 22)
 
 
-def _height(panels: int, columns: int, panel_in: float, options: ClassifierFigureOptions) -> float:
+def _set_title(axes: Axes, label: str, labels: Sequence[str]) -> None:
+    axes.set_title(_title(label, labels), size=10.5 if _columns(labels) == 2 else 8.5)
+
+
+def _height(panels: int, columns: int, panel_in: float, options: RunFigureOptions) -> float:
     """Height in inches of a figure of panels, each `panel_in` high with its title."""
     return _FOOT_IN + ceil(panels / columns) * panel_in + top_of(options.title) + bottom_of(options.phantom)
+
+
+def _name_page(figure: Figure, title: str, options: RunFigureOptions) -> None:
+    """A title over the whole width, for which the axes make room."""
+    height = figure.get_figheight()
+    engine = figure.get_layout_engine()
+    if isinstance(engine, ConstrainedLayoutEngine):
+        left, bottom, wide, tall = engine.get()["rect"]
+        engine.set(rect=(left, bottom, wide, tall - 0.25 / height))
+    figure.text(0.02, 1 - (top_of(options.title) + 0.05) / height, title, size=10.5, weight="bold", va="top")
 
 
 def _name_axes(figure: Figure, x: str, y: str, below: str, subsets: Sequence[str], *, phantom: bool) -> None:
     """Name the axes of all panels at once, and the colours below them; the panels make room for it."""
     height = figure.get_figheight()
-    foot, left = (bottom_of(phantom) + _FOOT_IN) / height, 0.26 / WIDTH_IN
+    foot, left = (bottom_of(phantom) + _FOOT_IN) / height, 0.3 / WIDTH_IN
     engine = figure.get_layout_engine()
     if isinstance(engine, ConstrainedLayoutEngine):
         _, bottom, _, tall = engine.get()["rect"]
         engine.set(rect=(left, foot, 1 - left, bottom + tall - foot))
     middle: dict[str, Any] = {"ha": "center", "color": INK, "size": 9.5}
-    figure.text((1 + left) / 2, foot, x, va="top", **middle)
-    figure.text(0.13 / WIDTH_IN, (1 + foot) / 2, y, va="center", rotation=90, **middle)
-    figure.text((1 + left) / 2, foot - 0.2 / height, below, va="top", ha="center", size=8.5, color=QUIET)
+    figure.text((1 + left) / 2, foot - 0.04 / height, x, va="top", **middle)
+    figure.text(0.18 / WIDTH_IN, (1 + foot) / 2, y, va="center", rotation=90, **middle)
+    figure.text((1 + left) / 2, foot - 0.24 / height, below, va="top", ha="center", size=8.5, color=QUIET)
     figure.legend(
         handles=[Patch(color=SUBSET_COLOURS[name], label=name) for name in subsets],
         loc="upper center",
-        bbox_to_anchor=((1 + left) / 2, foot - 0.33 / height),
+        bbox_to_anchor=((1 + left) / 2, foot - 0.37 / height),
         ncols=len(subsets),
         handlelength=1,
         borderpad=0,
@@ -77,7 +98,7 @@ def plot_label_curves(
     kind: str,
     curves: pd.DataFrame,
     metrics: Mapping[str, Any],
-    options: ClassifierFigureOptions,
+    options: RunFigureOptions,
     path: Path,
 ) -> None:
     """ROC or precision-recall curves, a panel for each label: areas with intervals, the operating point marked.
@@ -98,13 +119,13 @@ def plot_label_curves(
         for place, (axes, label) in enumerate(zip(_panels(figure, len(labels), columns), labels, strict=True)):
             points = curves[(curves["label"] == label) & (curves["curve"] == kind)]
             _draw_label_curves(axes, kind, points, metrics, label)
-            axes.set_title(_title(label, labels))
+            _set_title(axes, label, labels)
             if place % columns:
                 axes.set_yticklabels([])
         chance = "dotted: chance" if kind == "roc" else "dotted: share of positives"
         rule = "fixed" if metrics["threshold_rule"] == "fixed" else f"chosen on {metrics['threshold_from']}"
         below = f"{texts['name']} [interval]; {chance}; diamond: threshold, {rule}"
-        _name_axes(figure, texts["x"], texts["y"], below, _shown(metrics), phantom=options.phantom)
+        _name_axes(figure, texts["x"], texts["y"], below, shown_subsets(metrics), phantom=options.phantom)
 
 
 def _draw_label_curves(axes: Axes, kind: str, points: pd.DataFrame, metrics: Mapping[str, Any], label: str) -> None:
@@ -112,7 +133,7 @@ def _draw_label_curves(axes: Axes, kind: str, points: pd.DataFrame, metrics: Map
     if is_roc:
         axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":")
     lines = []
-    for subset in _shown(metrics):
+    for subset in shown_subsets(metrics):
         result = metrics["subsets"][subset]["per_class"][label]
         colour = SUBSET_COLOURS[subset]
         rows = points[points["subset"] == subset]
@@ -126,12 +147,19 @@ def _draw_label_curves(axes: Axes, kind: str, points: pd.DataFrame, metrics: Map
             point = ([1 - across if is_roc else across], [up])
             axes.plot(*point, marker="D", markersize=6, color=colour, markeredgecolor="white", zorder=5)
         lines.append((_brief(result[texts["area"]]), colour))
+    _write_values(axes, lines, at_right=is_roc)
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1), aspect="equal")
+    axes.grid()
+
+
+def _write_values(axes: Axes, lines: Sequence[tuple[str, str]], *, at_right: bool) -> None:
+    """Write texts in their colours into a lower corner, one below the other."""
     for row, (text, colour) in enumerate(reversed(lines)):
         axes.text(
-            0.98 if is_roc else 0.03,
+            0.98 if at_right else 0.03,
             0.04 + 0.1 * row,
             text,
-            ha="right" if is_roc else "left",
+            ha="right" if at_right else "left",
             transform=axes.transAxes,
             size=7.5,
             color=colour,
@@ -139,8 +167,6 @@ def _draw_label_curves(axes: Axes, kind: str, points: pd.DataFrame, metrics: Map
             bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.6},
             zorder=6,
         )
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1), aspect="equal")
-    axes.grid()
 
 
 def _brief(metric: Mapping[str, Any]) -> str:
@@ -150,7 +176,7 @@ def _brief(metric: Mapping[str, Any]) -> str:
     return f"{format_value(metric['value'], 2)} {format_interval(metric['low'], metric['high'], 2)}"
 
 
-def plot_label_areas(metrics: Mapping[str, Any], options: ClassifierFigureOptions, path: Path) -> None:
+def plot_label_areas(metrics: Mapping[str, Any], options: RunFigureOptions, path: Path) -> None:
     """AUROC of each label and their mean, with intervals, one below the other.
 
     Args:
@@ -159,7 +185,7 @@ def plot_label_areas(metrics: Mapping[str, Any], options: ClassifierFigureOption
         path: PNG file to write.
     """
     labels = metrics["labels"]
-    subsets = _shown(metrics)
+    subsets = shown_subsets(metrics)
     names = [*(_title(label, labels) for label in labels), "Mean of labels"]
     row_in = 0.14 + 0.18 * len(subsets)
     with drawn_figure(
@@ -199,7 +225,7 @@ def plot_label_areas(metrics: Mapping[str, Any], options: ClassifierFigureOption
         axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=len(subsets), borderpad=0.1)
 
 
-def plot_label_confusion(metrics: Mapping[str, Any], options: ClassifierFigureOptions, path: Path) -> None:
+def plot_label_confusion(metrics: Mapping[str, Any], options: RunFigureOptions, path: Path) -> None:
     """Confusion matrices of each label at its frozen threshold, of test and of external.
 
     Args:
@@ -210,42 +236,28 @@ def plot_label_confusion(metrics: Mapping[str, Any], options: ClassifierFigureOp
     labels = metrics["labels"]
     subsets = [name for name in UNSEEN if name in metrics["subsets"]]
     columns = 2 if len(labels) <= 4 else 4 if len(subsets) == 2 else 3
+    dense = columns > 2
     panels = [(label, subset) for label in labels for subset in subsets]
-    height = _height(len(panels), columns, 0.82 * WIDTH_IN / columns + 0.25, options)
+    titles = [fill(spell(label), 54 // columns) for label in labels]
+    title_in = 0.14 * (2 + max(title.count("\n") for title in titles))
+    height = _height(len(panels), columns, (1.15 if dense else 0.72 * WIDTH_IN / columns) + title_in, options)
     with drawn_figure(
         path, height_in=height, dpi=options.resolution_dpi, phantom=options.phantom, title=options.title
     ) as figure:
-        for axes, (label, subset) in zip(_panels(figure, len(panels), columns), panels, strict=True):
-            counts = metrics["subsets"][subset]["confusion"][label]
-            _draw_label_confusion(axes, counts, ("+", "−") if columns == 4 else ("positive", "negative"))
-            known = format_count(sum(counts.values())) + ("" if columns == 4 else " images")
-            axes.set_title(f"{fill(spell(label), 54 // columns)}\n{subset}: {known}", size=8.5)
+        names = ("+", "−") if dense else ("positive", "negative")
+        for place, (axes, (label, subset)) in enumerate(
+            zip(_panels(figure, len(panels), columns), panels, strict=True)
+        ):
+            matrix = yes_or_no(metrics["subsets"][subset]["confusion"][label])
+            draw_matrix(axes, matrix, names, names, size=11, share_size=7 if dense else 8, aspect="auto")
+            axes.tick_params(labelsize=8)
+            known = format_count(int(matrix.sum())) + ("" if columns == 4 else " images")
+            axes.set_title(f"{titles[place // len(subsets)]}\n{subset}: {known}", size=8.5)
         below = "count, and share of the images that truly are so" + ("; above: images" if columns == 4 else "")
         _name_axes(figure, "Predicted", "True", below, (), phantom=options.phantom)
 
 
-def _draw_label_confusion(axes: Axes, counts: Mapping[str, int], names: tuple[str, str]) -> None:
-    matrix = np.array([[counts["tp"], counts["fn"]], [counts["fp"], counts["tn"]]], dtype=np.int64)
-    totals = matrix.sum(axis=1, keepdims=True)
-    shares = np.divide(matrix, totals, out=np.zeros((2, 2)), where=totals > 0)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.25, aspect="auto")
-    for row in range(2):
-        for column in range(2):
-            share = format_share(float(shares[row, column])) if totals[row, 0] else UNDEFINED
-            colour = "white" if shares[row, column] > 0.6 else INK
-            count = format_count(int(matrix[row, column]))
-            axes.text(column, row - 0.1, count, ha="center", va="center", size=11, weight="bold", color=colour)
-            axes.text(column, row + 0.25, share, ha="center", va="center", size=8, color=colour)
-    axes.set_xticks([0, 1], names, size=8)
-    axes.set_yticks([0, 1], names, rotation=90 if len(names[0]) > 1 else 0, va="center", size=8)
-    axes.tick_params(length=0)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    axes.axhline(0.5, color="white", linewidth=3)
-    axes.axvline(0.5, color="white", linewidth=3)
-
-
-def plot_errors_together(metrics: Mapping[str, Any], options: ClassifierFigureOptions, path: Path) -> None:
+def plot_errors_together(metrics: Mapping[str, Any], options: RunFigureOptions, path: Path) -> None:
     """Images of test in which two labels are both wrong, by pairs; on the diagonal each label's errors.
 
     The colour is the share of the images in which both labels are known.
@@ -261,7 +273,7 @@ def plot_errors_together(metrics: Mapping[str, Any], options: ClassifierFigureOp
     shares = np.divide(counts, known, out=np.zeros(counts.shape), where=known > 0)
     names = [fill(spell(label), 20) for label in labels]
     size = 8 if len(labels) > 6 else 11
-    height = 1.3 + min(3.4, 1.2 * len(labels)) + top_of(options.title) + bottom_of(options.phantom)
+    height = 1.4 + min(3.4, 1.2 * len(labels)) + top_of(options.title) + bottom_of(options.phantom)
     with drawn_figure(
         path, height_in=height, dpi=options.resolution_dpi, phantom=options.phantom, title=options.title
     ) as figure:
@@ -279,16 +291,16 @@ def plot_errors_together(metrics: Mapping[str, Any], options: ClassifierFigureOp
         axes.tick_params(length=0)
         for spine in axes.spines.values():
             spine.set_visible(False)
-        axes.set_title("Test images in which both labels are wrong", size=10, pad=10)
+        _name_page(figure, "Test images in which both labels are wrong", options)
         bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.03)
-        bar.set_label("share of images with both known", size=8.5)
+        bar.set_label("share of images\nwith both known", size=8.5)
         bar.ax.yaxis.set_major_formatter(lambda value, _: format_share(value))
         bar.ax.tick_params(labelsize=8)
         bar.ax.set_ylim(0, most)
         bar.outline.set_visible(False)
 
 
-def plot_label_calibration(metrics: Mapping[str, Any], options: ClassifierFigureOptions, path: Path) -> None:
+def plot_label_calibration(metrics: Mapping[str, Any], options: RunFigureOptions, path: Path) -> None:
     """Reliability of each label: observed share of positives against mean probability by bin.
 
     Args:
@@ -304,18 +316,18 @@ def plot_label_calibration(metrics: Mapping[str, Any], options: ClassifierFigure
     ) as figure:
         for place, (axes, label) in enumerate(zip(_panels(figure, len(labels), columns), labels, strict=True)):
             _draw_label_calibration(axes, metrics, label)
-            axes.set_title(_title(label, labels))
+            _set_title(axes, label, labels)
             if place % columns:
                 axes.set_yticklabels([])
         below = "Expected calibration error [interval]; dotted: perfect"
         names = "Mean probability of the bin", "Observed share of positives"
-        _name_axes(figure, *names, below, _shown(metrics), phantom=options.phantom)
+        _name_axes(figure, *names, below, shown_subsets(metrics), phantom=options.phantom)
 
 
 def _draw_label_calibration(axes: Axes, metrics: Mapping[str, Any], label: str) -> None:
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":")
     lines = []
-    for subset in _shown(metrics):
+    for subset in shown_subsets(metrics):
         result, colour = metrics["subsets"][subset], SUBSET_COLOURS[subset]
         found = result["calibration"][label]
         lines.append((_brief(result["per_class"][label]["ece"]), colour))
@@ -329,18 +341,6 @@ def _draw_label_calibration(axes: Axes, metrics: Mapping[str, Any], label: str) 
         axes.vlines(x, low, high, color=colour, linewidth=1, alpha=0.7)
         sizes = [8 + 80 * (row["images"] / total) ** 0.5 for row in rows]
         axes.scatter(x, y, s=sizes, color=colour, edgecolor="white", linewidth=0.6, zorder=3)
-    for row_number, (text, colour) in enumerate(reversed(lines)):
-        axes.text(
-            0.98,
-            0.04 + 0.1 * row_number,
-            text,
-            ha="right",
-            transform=axes.transAxes,
-            size=7.5,
-            color=colour,
-            weight="bold",
-            bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.6},
-            zorder=6,
-        )
+    _write_values(axes, lines, at_right=True)
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1), aspect="equal")
     axes.grid()

@@ -1,52 +1,89 @@
-"""Example slices of each label, right and wrong, above what the network looked at for it (Grad-CAM)."""
+"""Example slices of each label, right and wrong, with what the network looked at for it (Grad-CAM)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
-from scanline.figures.examples import OUTCOMES, Example, Slices, choose_examples, scale_boxes
+from scanline.figures.examples import OUTCOMES, Example, Slices, choose_examples
 from scanline.figures.numbers import format_count, format_value, spell
-from scanline.figures.options import ClassifierFigureOptions
-from scanline.figures.style import (
-    BLUE,
-    FAINT,
-    GREEN,
-    INK,
-    QUIET,
-    SKY,
-    VERMILION,
-    WIDTH_IN,
-    bare,
-    bottom_of,
-    drawn_figure,
-    top_of,
+from scanline.figures.options import RunFigureOptions
+from scanline.figures.picture_grid import (
+    MARGIN,
+    Key,
+    Page,
+    draw_box,
+    drawn_page,
+    name_patient,
+    show_evidence,
+    show_image,
 )
+from scanline.figures.style import BLUE, FAINT, GREEN, INK, QUIET, SKY, VERMILION, WIDTH_IN
 
+MOST_WHOLE = 4  # labels that have room for slice and map apart
 _NAMES = {
     "TP": ("found", GREEN),
     "FP": ("false alarm", VERMILION),
     "FN": ("missed", VERMILION),
     "TN": ("rightly negative", BLUE),
 }
-_MARGIN, _GAP, _HEAD, _CAPTION, _KEY = 0.12, 0.08, 0.5, 0.42, 0.3  # inches
-_CELL = (WIDTH_IN - 2 * _MARGIN - 3 * _GAP) / 4
-_PAIR = 2 * _CELL + 0.04  # a slice above its map
+_GAP, _FOOT = 0.08, 0.05  # inches, as all that follows
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How the row of one label stands.
+
+    Attributes:
+        names_in: Width of the column of names; 0 has the name above the pictures.
+        columns_in: Height of the names of the outcomes above all rows; 0 has them in each row.
+        head_in: Height above the pictures.
+        caption_in: Height below them.
+        pictures: Of an example, one below the other.
+        size: Of the words below, points.
+    """
+
+    names_in: float
+    columns_in: float
+    head_in: float
+    caption_in: float
+    pictures: int
+    size: float
+
+    @property
+    def side(self) -> float:
+        """Of a picture."""
+        return (WIDTH_IN - 2 * MARGIN - self.names_in - 3 * _GAP) / 4
+
+    @property
+    def height(self) -> float:
+        """Of a label's row."""
+        return self.head_in + self.pictures * self.side + (self.pictures - 1) * _GAP / 2 + self.caption_in
+
+    def left(self, column: int) -> float:
+        """Left edge of an outcome's picture."""
+        return MARGIN + self.names_in + column * (self.side + _GAP)
+
+
+_WHOLE = _Form(names_in=0.0, columns_in=0.0, head_in=0.5, caption_in=0.42, pictures=2, size=7.5)
+_DENSE = _Form(names_in=1.35, columns_in=0.22, head_in=0.06, caption_in=0.31, pictures=1, size=7)
 
 
 def plot_label_examples(
     per_image: pd.DataFrame,
     slices: Slices,
     metrics: Mapping[str, Any],
-    options: ClassifierFigureOptions,
+    options: RunFigureOptions,
     path: Path,
 ) -> None:
-    """For each label the most confident test image of each outcome, with the label's boxes, above its Grad-CAM.
+    """For each label the most confident test image of each outcome, with the label's boxes and its Grad-CAM.
+
+    Up to MOST_WHOLE labels have the map below the slice; more of them have it over the slice, in smaller pictures,
+    so that 14 labels take less than 20 inches.
 
     Args:
         per_image: The table of single images; its test rows are shown.
@@ -57,34 +94,33 @@ def plot_label_examples(
     """
     labels = metrics["labels"]
     test = per_image[per_image["subset"] == "test"]
-    height = top_of(options.title) + bottom_of(options.phantom) + _KEY
-    height += len(labels) * (_HEAD + _PAIR + _CAPTION)
-    with drawn_figure(
-        path,
-        height_in=height,
-        dpi=options.resolution_dpi,
-        phantom=options.phantom,
-        title=options.title,
-        constrained=False,
-    ) as figure:
-        y = height - top_of(options.title)
-        key = "Above: the slice with the label's boxes. Below: its Grad-CAM for that label."
-        _write(figure, _MARGIN, y - 0.05, key, 9, QUIET)
-        y -= _KEY
+    form = _WHOLE if len(labels) <= MOST_WHOLE else _DENSE
+    key = Key("Above: the slice with the label's boxes. Below: its Grad-CAM for that label.")
+    if form is _DENSE:
+        words = "The most confident test image of each outcome, under its Grad-CAM for the label."
+        key = Key(words, more="Boxes: those of the label. Below: probability and patient.")
+    with drawn_page(path, key.height + form.columns_in + _FOOT + len(labels) * form.height, options) as page:
+        key.draw(page)
+        if form.columns_in:
+            for column, outcome in enumerate(OUTCOMES):
+                words, colour = _NAMES[outcome]
+                page.text(form.left(column), 0.03, words, size=7.5, color=colour, weight="bold")
+            page.y -= form.columns_in
         for place, label in enumerate(labels):
             rows = _rows_of(test, label)
-            _draw_head(figure, y, label, rows, len(test))
+            _name_label(page, form, label, rows, len(test))
             for column, outcome in enumerate(OUTCOMES):
-                x = _MARGIN + column * (_CELL + _GAP)
+                x = form.left(column)
                 words, colour = _NAMES[outcome]
-                count = int((rows["outcome"] == outcome).sum())
-                _write(figure, x, y - 0.3, f"{words}: {format_count(count)}", 7.5, colour, "bold")
+                count = format_count(int((rows["outcome"] == outcome).sum()))
+                if form is _WHOLE:
+                    page.text(x, 0.3, f"{words}: {count}", size=7.5, color=colour, weight="bold")
                 chosen = choose_examples(rows, outcome, metrics["thresholds"][label], 1)
                 if chosen:
-                    _draw_example(figure, x, y - _HEAD, chosen[0], slices, label, place)
+                    _draw_example(page, form, x, chosen[0], slices, (place, label))
                 else:
-                    _write(figure, x, y - _HEAD - 0.05, "none", 9, QUIET)
-            y -= _HEAD + _PAIR + _CAPTION
+                    page.text(x, form.head_in + 0.05, "none", size=9, color=QUIET)
+            page.y -= form.height
 
 
 def _rows_of(table: pd.DataFrame, label: str) -> pd.DataFrame:
@@ -94,54 +130,46 @@ def _rows_of(table: pd.DataFrame, label: str) -> pd.DataFrame:
     return rows[["image_id", "patient", *names]].rename(columns=names)
 
 
-def _draw_head(figure: Figure, y: float, label: str, rows: pd.DataFrame, total: int) -> None:
-    height = figure.get_figheight()
-    place = (_MARGIN / WIDTH_IN, (y - 0.02) / height)
-    line = Rectangle(place, 1 - 2 * _MARGIN / WIDTH_IN, 0.02 / height, color=FAINT, transform=figure.transFigure)
-    figure.add_artist(line)
-    _write(figure, _MARGIN, y - 0.07, spell(label), 10.5, INK, "bold")
-    known = f"known of {format_count(len(rows))} of {format_count(total)} test images"
-    figure.text(1 - _MARGIN / WIDTH_IN, (y - 0.08) / height, known, size=9, color=QUIET, va="top", ha="right")
-
-
-def _write(figure: Figure, x: float, y: float, words: str, size: float, colour: str, weight: str = "normal") -> None:
-    """Write words, their upper left corner at x and y inches from the figure's lower left one."""
-    figure.text(x / WIDTH_IN, y / figure.get_figheight(), words, va="top", size=size, color=colour, weight=weight)
+def _name_label(page: Page, form: _Form, label: str, rows: pd.DataFrame, total: int) -> None:
+    page.line(FAINT, 0.02)
+    known = f"known of {format_count(len(rows))} of {format_count(total)}"
+    if form is _WHOLE:
+        page.text(MARGIN, 0.07, spell(label), size=10.5, color=INK, weight="bold")
+        page.text(WIDTH_IN - MARGIN, 0.08, f"{known} test images", size=9, color=QUIET, ha="right")
+        return
+    name = fill(spell(label), 17, max_lines=3)
+    page.text(MARGIN, form.head_in, name, size=9, color=INK, weight="bold")
+    below = form.head_in + 0.155 * (1 + name.count("\n")) + 0.03
+    for outcome in OUTCOMES:
+        words, colour = _NAMES[outcome]
+        count = format_count(int((rows["outcome"] == outcome).sum()))
+        page.text(MARGIN, below, f"{words}: {count}", size=7.5, color=colour)
+        below += 0.125
+    page.text(MARGIN, below, known, size=7.5, color=QUIET)
 
 
 def _draw_example(
-    figure: Figure, x: float, top: float, example: Example, slices: Slices, label: str, place: int
+    page: Page, form: _Form, x: float, example: Example, slices: Slices, of_label: tuple[int, str]
 ) -> None:
-    pixels = slices.pixels[slices.rows[example.image_id]]
-    size = pixels.shape[0]
-    facts: Any = slices.images.loc[example.image_id]
-    own = slices.boxes[(slices.boxes["image_id"] == example.image_id) & (slices.boxes["label"] == label)]
-    boxes: Any = scale_boxes(own, int(facts["width"]), int(facts["height"]), size)
-    extent = (0.0, float(size), float(size), 0.0)
-    above, below = _picture(figure, x, top - _CELL), _picture(figure, x, top - _PAIR)
-    for axes in (above, below):
-        axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, extent=extent, interpolation="bilinear")
+    place, label = of_label
+    pixels = slices.cache[example.image_id]
+    panels: Sequence[Axes] = [
+        page.picture(x, form.side, form.head_in + number * (form.side + _GAP / 2)) for number in range(form.pictures)
+    ]
     maps = slices.cams.get(example.image_id)
-    if maps is None:
-        below.text(0.5, 0.05, "no map", transform=below.transAxes, ha="center", size=8, color=FAINT)
-    else:
-        heat = np.asarray(maps[place], dtype=np.float64)
-        opacity = 0.7 * np.clip(heat, 0, 1)  # what the network ignored stays grey
-        below.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=opacity, extent=extent, interpolation="bilinear")
-    for box in boxes.itertuples():
-        for axes in (above, below):
-            axes.add_patch(Rectangle((box.x, box.y), box.width, box.height, fill=False, edgecolor=SKY, linewidth=1.2))
-    for axes in (above, below):
-        axes.set(xlim=(0, size), ylim=(size, 0))
+    boxes = slices.scaled_boxes(example.image_id)
+    for axes in panels:
+        show_image(axes, pixels)
+    show_evidence(panels[-1], None if maps is None else maps[place], pixels.shape[0])
+    for axes in panels:
+        for box in boxes[boxes["label"] == label].itertuples():
+            draw_box(axes, box, SKY, linewidth=1.2)
+    facts: Any = slices.images.loc[example.image_id]
     number = facts["slice_index"]
-    which = "" if pd.isna(number) else f", slice {int(number)}"
-    bottom = top - _PAIR
-    _write(figure, x, bottom - 0.04, f"probability {format_value(example.probability)}{which}", 7.5, INK)
-    _write(figure, x, bottom - 0.17, f"patient {example.patient or 'unknown'}", 7.5, QUIET)
-
-
-def _picture(figure: Figure, x: float, bottom: float) -> Axes:
-    height = figure.get_figheight()
-    axes = figure.add_axes((x / WIDTH_IN, bottom / height, _CELL / WIDTH_IN, _CELL / height))
-    bare(axes)
-    return axes
+    below = form.height - form.caption_in + 0.04
+    shown = f"probability {format_value(example.probability)}"
+    if form is _WHOLE and not pd.isna(number):
+        shown += f", slice {int(number)}"
+    page.text(x, below, shown, size=form.size, color=INK)
+    owner = name_patient(example.patient) if form is _WHOLE else example.patient or "patient unknown"
+    page.text(x, below + 0.13, owner, size=form.size, color=QUIET)

@@ -17,8 +17,8 @@ class FigureOptions(Options):
     )
 
 
-class ClassifierFigureOptions(FigureOptions):
-    """What the figures of one trained classifier need beside its files."""
+class RunFigureOptions(FigureOptions):
+    """What the figures of one trained network need beside its files."""
 
     title: str = Field(description="A line that names the run, printed above each figure.")
     phantom: bool = Field(description="Mark the figures as drawn from a phantom.")

@@ -8,34 +8,32 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
-from pydantic import Field
 
-from scanline.core.errors import InputError
-from scanline.figures.numbers import UNDEFINED, format_count, format_metric, format_share, format_value
-from scanline.figures.options import FigureOptions
-from scanline.figures.style import BLUE, INK, ORANGE, QUIET, SUBSET_COLOURS, WIDTH_IN, bare, drawn_figure, say
+from scanline.figures.matrices import draw_matrix, name_axes, yes_or_no
+from scanline.figures.numbers import format_count, format_metric, format_value
+from scanline.figures.options import RunFigureOptions
+from scanline.figures.style import (
+    INK,
+    ORANGE,
+    QUIET,
+    SUBSET_COLOURS,
+    WIDTH_IN,
+    bare,
+    drawn_figure,
+    say,
+    shown_subsets,
+)
+from scanline.figures.training import Curves
+from scanline.figures.training import plot_training as plot_epochs
 
-SHOWN_SUBSETS = ("val", "test", "external")
+_LOSSES = {"bce_dice": "cross-entropy + Dice", "focal": "focal", "tversky": "Tversky"}
 DICE_BINS = 20
 HEADROOM = 1.75  # of the highest bar: room for a legend above it
 BOLD_DIGIT = 0.7  # width of a bold digit of DejaVu Sans over the font's size
 
 
-class SegmenterFigureOptions(FigureOptions):
-    """What the figures of one segmentation network need beside its files."""
-
-    title: str = Field(description="A line that names the run, printed above each figure.")
-    phantom: bool = Field(description="Mark the figures as drawn from a phantom.")
-
-
-def shown_subsets(metrics: Mapping[str, Any]) -> list[str]:
-    """Measured subsets in their order."""
-    return [name for name in SHOWN_SUBSETS if name in metrics["subsets"]]
-
-
-def plot_training(history: pd.DataFrame, run: Mapping[str, Any], options: SegmenterFigureOptions, path: Path) -> None:
-    """Train and val loss, and below them val Dice, by epoch, the kept epoch marked.
+def plot_training(history: pd.DataFrame, run: Mapping[str, Any], options: RunFigureOptions, path: Path) -> None:
+    """Val Dice, and train and val loss, by epoch, the kept epoch marked in both.
 
     Args:
         history: Columns epoch, train_loss, val_loss, dice, from `figures.training.read_history`.
@@ -46,56 +44,10 @@ def plot_training(history: pd.DataFrame, run: Mapping[str, Any], options: Segmen
     Raises:
         InputError: If the history has no Dice.
     """
-    if "dice" not in history:
-        raise InputError(
-            "history of the training",
-            found=f"columns {', '.join(history.columns)}",
-            expected="the column dice of a segmentation network's training",
-            next_step="Run the training again.",
-        )
-    best = int(run["best_epoch"])
-    kept = history[history["epoch"] == best]
-    marker = "o" if len(history) <= 25 else None
-    with drawn_figure(
-        path, height_in=5.4, dpi=options.resolution_dpi, phantom=options.phantom, title=options.title
-    ) as figure:
-        losses, dice = figure.subplots(2, 1, sharex=True, height_ratios=[1.15, 1])
-        for axes, column, name, colour in (
-            (losses, "train_loss", "train", BLUE),
-            (losses, "val_loss", "val", ORANGE),
-            (dice, "dice", "val", ORANGE),
-        ):
-            axes.plot(history["epoch"], history[column], color=colour, label=name, marker=marker, markersize=3.5)
-        for axes, column, words in ((losses, "val_loss", "val loss"), (dice, "dice", "Dice")):
-            axes.axvline(best, color=QUIET, linewidth=1, linestyle=(0, (3, 3)), zorder=0)
-            if len(kept):
-                value = float(kept[column].iloc[0])
-                label = f"kept: epoch {best}, {words} {format_value(value)}"
-                axes.plot([best], [value], label=label, **_RING)
-            axes.margins(x=0.04)
-            axes.grid(axis="y")
-        losses.set_title(f"Loss by epoch ({_LOSSES.get(run.get('loss', ''), 'loss')})")
-        losses.set_ylabel("Loss")
-        losses.set_ylim(bottom=0)
-        losses.legend(loc="upper right", frameon=True, framealpha=0.9, edgecolor="white")
-        dice.set_title("Dice of all val pixels at probability 0.5")
-        dice.set_ylabel("Dice")
-        dice.set_xlabel("Epoch")
-        dice.set_ylim(0, 1.02)
-        dice.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        place = "upper right" if history["dice"].max() < 0.6 else "lower right"
-        dice.legend(loc=place, frameon=True, framealpha=0.9, edgecolor="white")
-
-
-_LOSSES = {"bce_dice": "cross-entropy + Dice", "focal": "focal", "tversky": "Tversky"}
-_RING: Any = {
-    "marker": "o",
-    "markersize": 10,
-    "markerfacecolor": "none",
-    "markeredgecolor": QUIET,
-    "markeredgewidth": 1.6,
-    "linestyle": "none",
-}
+    title = "Dice of all val pixels at probability 0.5"
+    quality = Curves(title, "Dice", (("dice", "val", ORANGE),), ("dice", "Dice"))
+    loss = f"Loss by epoch ({_LOSSES[run['loss']]})" if run.get("loss") in _LOSSES else "Loss by epoch"
+    plot_epochs(history, run, quality, options, path, loss=loss)
 
 
 def dice_of_patients(per_image: pd.DataFrame) -> pd.Series:
@@ -114,7 +66,7 @@ def dice_of_patients(per_image: pd.DataFrame) -> pd.Series:
     return dice.sort_values(kind="stable")
 
 
-def plot_dice(per_image: pd.DataFrame, metrics: Mapping[str, Any], options: SegmenterFigureOptions, path: Path) -> None:
+def plot_dice(per_image: pd.DataFrame, metrics: Mapping[str, Any], options: RunFigureOptions, path: Path) -> None:
     """Dice of each image with lesion as a histogram, and of each patient as a point, subset by subset.
 
     Args:
@@ -175,7 +127,7 @@ def _draw_dice(images: Axes, patients: Axes, rows: pd.DataFrame, measured: Mappi
     patients.spines["left"].set_visible(False)
 
 
-def plot_pixel_confusion(metrics: Mapping[str, Any], options: SegmenterFigureOptions, path: Path) -> None:
+def plot_pixel_confusion(metrics: Mapping[str, Any], options: RunFigureOptions, path: Path) -> None:
     """All pixels of the images of known mask at the frozen threshold: counts, and shares of each true class.
 
     Args:
@@ -189,7 +141,7 @@ def plot_pixel_confusion(metrics: Mapping[str, Any], options: SegmenterFigureOpt
     _plot_matrices(matrices, ("lesion", "none"), "pixels", what, options, path)
 
 
-def plot_image_confusion(metrics: Mapping[str, Any], options: SegmenterFigureOptions, path: Path) -> None:
+def plot_image_confusion(metrics: Mapping[str, Any], options: RunFigureOptions, path: Path) -> None:
     """Is there lesion on the image, said by the predicted mask: counts, and shares of each true class.
 
     Args:
@@ -208,7 +160,7 @@ def _plot_matrices(
     classes: Sequence[str],
     unit: str,
     what: str,
-    options: SegmenterFigureOptions,
+    options: RunFigureOptions,
     path: Path,
 ) -> None:
     with drawn_figure(
@@ -217,34 +169,13 @@ def _plot_matrices(
         grid = figure.add_gridspec(2, len(matrices), height_ratios=[1, 0.07])
         for place, (subset, counts) in enumerate(matrices.items()):
             axes = figure.add_subplot(grid[0, place])
-            matrix = np.array([[counts["tp"], counts["fn"]], [counts["fp"], counts["tn"]]], dtype=np.int64)
-            _draw_matrix(axes, matrix, classes, 0.8 * WIDTH_IN / (2 * len(matrices)), first=place == 0)
+            matrix = yes_or_no(counts)
+            longest = len(format_count(int(matrix.max())))
+            cell_in = 0.8 * WIDTH_IN / (2 * len(matrices))
+            size = min(15.0, 72 * cell_in / (BOLD_DIGIT * longest))
+            draw_matrix(axes, matrix, classes, classes if place == 0 else ("", ""), size=size, decimals=2)
+            name_axes(axes, first=place == 0)
             axes.set_title(f"{subset}\n{format_count(int(matrix.sum()))} {unit}", fontsize=9.5)
         note = figure.add_subplot(grid[1, :])
         bare(note)
         note.text(0, 0.5, what, size=9, color=QUIET, va="center")
-
-
-def _draw_matrix(axes: Axes, matrix: NDArray[np.int64], classes: Sequence[str], cell_in: float, *, first: bool) -> None:
-    totals = matrix.sum(axis=1, keepdims=True)
-    shares = np.divide(matrix, totals, out=np.zeros((2, 2)), where=totals > 0)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.25)
-    longest = len(format_count(int(matrix.max())))
-    size = min(15.0, 72 * cell_in / (BOLD_DIGIT * longest))
-    for row in range(2):
-        for column in range(2):
-            share = format_share(float(shares[row, column]), 2) if totals[row, 0] else UNDEFINED
-            colour = "white" if shares[row, column] > 0.6 else INK
-            count = format_count(int(matrix[row, column]))
-            axes.text(column, row - 0.08, count, ha="center", va="center", size=size, weight="bold", color=colour)
-            axes.text(column, row + 0.22, share, ha="center", va="center", size=9, color=colour)
-    axes.set_xticks([0, 1], classes)
-    axes.set_yticks([0, 1], classes if first else ["", ""], rotation=90, va="center")
-    axes.set_xlabel("Predicted", color=QUIET)
-    if first:
-        axes.set_ylabel("True", color=QUIET)
-    axes.tick_params(length=0)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    axes.axhline(0.5, color="white", linewidth=3)
-    axes.axvline(0.5, color="white", linewidth=3)

@@ -1,6 +1,6 @@
 """One look for all figures: colours safe for colour-blind readers, plain axes, the same bytes every time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ GREEN = "#009E73"
 ORANGE = "#E69F00"
 SKY = "#56B4E9"
 PURPLE = "#CC79A7"
+YELLOW = "#F0E442"
 
 INK = "#1f2933"
 QUIET = "#5f6b7a"
@@ -27,6 +28,7 @@ FAINT = "#d5dbe3"
 GREY = "#9aa5b1"
 
 SUBSET_COLOURS = {"train": BLUE, "val": ORANGE, "test": VERMILION, "external": PURPLE}
+SHOWN_SUBSETS = ("val", "test", "external")
 WIDTH_IN = 5.6  # so that 10 pt is still read on a telephone that shows the figure 360 points wide
 PHANTOM_MARK = "PHANTOM - no real data"
 _MARK_HEIGHT_IN = 0.3
@@ -105,6 +107,16 @@ def drawn_figure(
         yield figure
         with written_aside(path) as aside:
             figure.savefig(aside, dpi=dpi, format="png", metadata={"Software": None})
+
+
+def shown_subsets(metrics: Mapping[str, Any]) -> list[str]:
+    """The measured subsets of a metrics.json, in their order."""
+    return [name for name in SHOWN_SUBSETS if name in metrics["subsets"]]
+
+
+def titled_legend(axes: Axes, title: str, **looks: Any) -> None:
+    """A legend with a bold title at its left; `looks` as for `Axes.legend`."""
+    axes.legend(title=title, title_fontproperties={"weight": "bold", "size": 9}, alignment="left", **looks)
 
 
 def top_of(title: str) -> float:

@@ -14,11 +14,10 @@ from scanline.core.errors import InputError
 from scanline.core.files import written_aside
 from scanline.core.log import progress
 from scanline.predict.grad_cam import last_feature_map, scores_with_cams
+from scanline.predict.options import SCORED_SUBSETS
 from scanline.prepare.samples import Samples
 from scanline.train.batches import gather, normalise
 from scanline.train.torchvision_classifier import ClassifierSpec, load_classifier
-
-SCORED_SUBSETS = ("val", "test", "external")
 
 
 def predict_samples(
@@ -84,16 +83,35 @@ def predict_subset(
     model.requires_grad_(False)
     example = torch.zeros(1, spec.channels, spec.image_size_px, spec.image_size_px, device=device)
     layer = last_feature_map(model, example)
-    outputs = range(len(spec.classes))
     probabilities, maps = [], []
     for positions in progress(torch.arange(len(samples)).split(batch_size), unit="batch"):
         images, _ = gather(samples, positions, device)
-        logits, cams = scores_with_cams(model, layer, normalise(images, spec.mean, spec.std), outputs)
-        probabilities.append(torch.sigmoid(logits.double()).cpu().numpy())
+        probability, cams = score_images(spec, model, layer, images)
+        probabilities.append(probability)
         if cams is not None:
-            maps.append(cams.cpu().numpy().astype(np.float16))
-    empty = np.empty((0, len(outputs), 1, 1), np.float16)
+            maps.append(cams)
+    empty = np.empty((0, len(spec.classes), 1, 1), np.float16)
     return np.concatenate(probabilities), np.concatenate(maps) if maps else empty
+
+
+def score_images(
+    spec: ClassifierSpec, model: nn.Module, layer: nn.Module | None, images: torch.Tensor
+) -> tuple[NDArray[np.float64], NDArray[np.float16] | None]:
+    """Probabilities and maps of a batch.
+
+    Args:
+        spec: Of the network.
+        model: In evaluation mode, its weights without gradients.
+        layer: From `last_feature_map`; None gives no maps.
+        images: Shape (b, 1, size, size), uint8, on the model's device.
+
+    Returns:
+        Shape (b, classes); shape (b, classes, h, w), or None.
+    """
+    inputs = normalise(images, spec.mean, spec.std)
+    logits, cams = scores_with_cams(model, layer, inputs, range(len(spec.classes)))
+    probability = torch.sigmoid(logits.double()).cpu().numpy()
+    return probability, None if cams is None else cams.cpu().numpy().astype(np.float16)
 
 
 def write_maps(image_ids: Sequence[str], cams: NDArray[np.float16], target: str | Sequence[str], path: Path) -> None:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from scanline.core.errors import InputError
 from scanline.core.log import progress
+from scanline.predict.options import SCORED_SUBSETS
 from scanline.train.boxes import scale_boxes, xywh_from_corners
 from scanline.train.detection import MAX_DETECTIONS, MIN_SCORE, Detections, DetectionSamples, Detector, DetectorSpec
 
-SUBSETS = ("val", "test", "external")
 COLUMNS = ("image_id", "subset", "label", "x", "y", "width", "height", "score")
 
 
@@ -73,7 +73,7 @@ def detect_samples(
     """
     rows: list[pd.DataFrame] = []
     looked_at: list[pd.DataFrame] = []
-    for subset in SUBSETS:
+    for subset in SCORED_SUBSETS:
         if subset not in samples:
             continue
         images = samples[subset]
@@ -82,39 +82,49 @@ def detect_samples(
             members = range(start, min(start + batch_size, len(images)))
             batch = np.ascontiguousarray(images.pixels[images.rows[list(members)]])
             for position, found in zip(members, detector(batch), strict=True):
-                rows.append(_as_rows(found, images, position, subset, targets))
+                original = (int(images.sizes[position][0]), int(images.sizes[position][1]))
+                table = boxes_in_original(found, images.image_size_px, original, targets)
+                table.insert(0, "image_id", images.image_ids[position])
+                table.insert(1, "subset", subset)
+                rows.append(table)
     kinds = dict.fromkeys(COLUMNS[:3], "str") | dict.fromkeys(COLUMNS[3:], "float64")
     detections = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=list(COLUMNS))
     return detections.astype(kinds), pd.concat(looked_at, ignore_index=True)
 
 
-def _as_rows(
-    found: Detections, images: DetectionSamples, position: int, subset: str, targets: tuple[str, ...]
+def boxes_in_original(
+    found: Detections, size: int, original: tuple[int, int], targets: tuple[str, ...]
 ) -> pd.DataFrame:
-    """Detections of one image as rows, the best MAX_DETECTIONS of at least MIN_SCORE, in pixels of the original."""
+    """Detections of one image: the best MAX_DETECTIONS of at least MIN_SCORE, by falling score.
+
+    Args:
+        found: By the detector, in an image of `size`.
+        size: Width and height that the detector was shown, in pixels.
+        original: Width and height of the original image, in pixels.
+        targets: Names of the classes, in the order of their numbers.
+
+    Returns:
+        COLUMNS but for image_id and subset; pixels of the original.
+    """
     kept = np.flatnonzero(found.scores >= MIN_SCORE)
     kept = kept[np.argsort(-found.scores[kept], kind="stable")][:MAX_DETECTIONS]
-    corners = original_corners(found.boxes[kept], images.image_size_px, images.sizes[position])
-    x, y, width, height = xywh_from_corners(corners).T
+    x, y, width, height = xywh_from_corners(original_corners(found.boxes[kept], size, original)).T
     names = np.array(targets, dtype=object)
     table = pd.DataFrame(
         {
-            "image_id": images.image_ids[position],
-            "subset": subset,
             "label": names[found.classes[kept] - 1],
             "x": x,
             "y": y,
             "width": width,
             "height": height,
             "score": found.scores[kept].astype(np.float64),
-        },
-        columns=list(COLUMNS),
+        }
     )
-    return table[(table["width"] > 0) & (table["height"] > 0)]
+    return table[(table["width"] > 0) & (table["height"] > 0)].reset_index(drop=True)
 
 
-def original_corners(boxes: NDArray[np.float32], size: int, original: NDArray[np.int64]) -> NDArray[np.float64]:
+def original_corners(boxes: NDArray[np.float32], size: int, original: tuple[int, int]) -> NDArray[np.float64]:
     """Corners in a cached image of `size` to corners in the original of (width, height), cut at its edges."""
-    width, height = float(original[0]), float(original[1])
+    width, height = map(float, original)
     corners = scale_boxes(boxes, (size, size), (width, height))
     return np.asarray(corners.clip(0.0, [width, height, width, height]))

@@ -6,6 +6,8 @@ from pydantic import Field
 
 from scanline.core.options import Options
 
+SCORED_SUBSETS = ("val", "test", "external")
+
 
 class PredictOptions(Options):
     """The part of the study file that predictions depend on."""

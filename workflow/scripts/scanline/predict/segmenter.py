@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from scanline.core.log import progress
-from scanline.predict.classifier import SCORED_SUBSETS
+from scanline.predict.options import SCORED_SUBSETS
 from scanline.predict.probability_maps import LEVELS, write_maps
 from scanline.prepare.samples import Samples
 from scanline.prepare.segmentation_samples import SplitMasks
@@ -58,7 +58,12 @@ def map_subset(
     """The map of each image, shape (size, size), round(255 p)."""
     for positions in progress(torch.arange(len(samples)).split(batch_size), unit="batch"):
         images, _ = gather(samples, positions, device)
-        with torch.no_grad():
-            logits = model(normalise(images, spec.mean, spec.std))
-        maps = (torch.sigmoid(logits[:, 0].double()) * LEVELS).round().to(torch.uint8)
-        yield from maps.cpu().numpy()
+        yield from map_images(spec, model, images)
+
+
+def map_images(spec: SegmenterSpec, model: nn.Module, images: torch.Tensor) -> NDArray[np.uint8]:
+    """The maps of a batch (b, 1, size, size), uint8, on the model's device: shape (b, size, size), round(255 p)."""
+    with torch.no_grad():
+        logits = model(normalise(images, spec.mean, spec.std))
+    maps = (torch.sigmoid(logits[:, 0].double()) * LEVELS).round().to(torch.uint8)
+    return np.asarray(maps.cpu().numpy())

@@ -92,27 +92,23 @@ def _truth_of(mask: NDArray[np.uint8]) -> float:
     return float("nan") if mask.flat[0] == UNKNOWN else float((mask == LESION).any())
 
 
-def require_lesions(
-    samples: dict[str, MaskSamples], with_lesion: Sequence[str], without: Sequence[str], split: Path
-) -> None:
-    """Check that some subsets have images with lesion, and some have images without.
+def require_lesions(samples: dict[str, MaskSamples], subsets: Sequence[str], split: Path) -> None:
+    """Check that subsets have images with lesion.
 
     Args:
         samples: By subset, images of known mask.
-        with_lesion: Subsets that need at least one image with lesion.
-        without: Subsets that need at least one image without.
+        subsets: Those that need at least one image with lesion.
         split: The split's file, for messages.
 
     Raises:
-        InputError: Naming the subset and what it lacks.
+        InputError: Naming the first subset without any.
     """
-    for kind, truth, subsets in (("with", 1, with_lesion), ("without", 0, without)):
-        for subset in subsets:
-            found = samples[subset].truth if subset in samples else np.empty((0, 1), np.float32)
-            if not (found == truth).any():
-                raise InputError(
-                    f"{split}: subset {subset}",
-                    found=f"{len(found)} images of known mask, none {kind} lesion",
-                    expected=f"at least one image {kind} lesion",
-                    next_step="Choose another seed or other ratios for this split, or add patients.",
-                )
+    for subset in subsets:
+        found = samples[subset].truth if subset in samples else np.empty((0, 1), np.float32)
+        if not (found == 1).any():
+            raise InputError(
+                f"{split}: subset {subset}",
+                found=f"{len(found)} images of known mask, none with lesion",
+                expected="at least one image with lesion",
+                next_step="Choose another seed or other ratios for this split, or add patients.",
+            )

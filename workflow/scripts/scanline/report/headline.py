@@ -74,7 +74,7 @@ def headline_tables(
     for kind in dict.fromkeys(run.kind for run in runs):
         of_kind = [(run, values) for run, values in zip(runs, metrics, strict=True) if run.kind == kind]
         rows = _rows_of_models(of_kind, leak_free, link)
-        rows += [_yardstick_row(yardstick) for yardstick in yardsticks if yardstick.kind == kind]
+        rows += [_yardstick_row(yardstick, leak_free) for yardstick in yardsticks if yardstick.kind == kind]
         heads = tuple(title for title, _ in KINDS[kind].headline.values())
         tables.append(Table(KINDS[kind].title, heads, tuple(rows)))
     return tables
@@ -129,12 +129,23 @@ def _spread_row(run: ReportedRun, metrics: Sequence[Mapping[str, Any]]) -> Row:
     return Row("spread", f"{run.model}, {run.task}, {len(metrics)} seeds", detail, tuple(cells))
 
 
-def _yardstick_row(yardstick: ReportedYardstick) -> Row:
+def _yardstick_row(yardstick: ReportedYardstick, leak_free: Mapping[str, bool] | None) -> Row:
     cells = tuple(
-        Cell(format_value(yardstick.metrics[name]), "as reported")
+        Cell(_as_told(yardstick.metrics[name]), "as reported")
         if name in yardstick.metrics
         else Cell(NOT_REPORTED, None)
         for name in KINDS[yardstick.kind].headline
     )
-    detail = f"reported by them; compare with split {yardstick.split}, task {yardstick.task}"
-    return Row("theirs", yardstick.name, detail, cells)
+    where = (
+        f"on another data set, {yardstick.data_set}: not measured on the images of this study"
+        if yardstick.split is None
+        else f"on a split like {yardstick.split}"
+    )
+    verdict = None if yardstick.split is None or leak_free is None else leak_free[yardstick.split]
+    detail = f"reported by others, {where}; task {yardstick.task}; source: {yardstick.source.strip().rstrip('.')}."
+    return Row("theirs", yardstick.name, detail, cells, leak_free=verdict)
+
+
+def _as_told(value: float) -> str:
+    """A figure with the decimals that its authors gave: rounding 0.9995 would make it 1, and 0.99 is not 0.990."""
+    return format_value(value, max(2, len(str(value).partition(".")[2])))

@@ -54,15 +54,17 @@ KINDS = {
             "ap_50_95": ("AP at IoU 0.5 to 0.95", ("metrics", "ap_50_95")),
             "ap_10": ("AP at IoU 0.1", ("metrics", "ap_10")),
             "sensitivity": ("Boxes found", ("lesions", "all_classes", "recall")),
+            "image_accuracy": ("Image accuracy", ("yes_or_no", "image", "any_class", "metrics", "accuracy")),
             "image_sensitivity": ("Image sensitivity", ("cases", "image", "any_class", "sensitivity")),
             "image_specificity": ("Image specificity", ("cases", "image", "any_class", "specificity")),
         },
         ("training", "precision_recall", "froc", "confusion", "examples"),
     ),
     "segment": Kind(
-        "Segmentation (mean over images with lesion, and all pixels pooled)",
+        "Segmentation (over images with lesion, over patients with lesion, and all pixels pooled)",
         {
             "dice": ("Mean Dice", ("per_image", "metrics", "dice_mean")),
+            "patient_dice_median": ("Median Dice of patients", ("per_patient", "metrics", "dice_median")),
             "pooled_dice": ("Pooled Dice", ("pooled", "metrics", "dice")),
             "iou": ("Pooled IoU", ("pooled", "metrics", "iou")),
             "sensitivity": ("Sensitivity", ("pooled", "metrics", "sensitivity")),

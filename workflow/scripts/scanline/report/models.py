@@ -1,6 +1,6 @@
 """One trained model in a report: its tables, figures and facts, by the kind of its task."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from scanline.figures.numbers import (
     spell,
 )
 from scanline.report.headline import Cell, anchor_of, count_images
-from scanline.report.kinds import look_up
+from scanline.report.kinds import KINDS, look_up
 from scanline.report.options import ReportedRun
 from scanline.report.page import Picture, embed_png
 from scanline.report.words import explain_localization, name_threshold
@@ -41,7 +41,12 @@ CALIBRATION = {
     "calibration_slope": "Calibration slope (1 is best)",
     "calibration_in_the_large": "Calibration in the large (0 is best)",
 }
-SUBGROUP_METRICS = ("recall", "specificity", "auroc")
+SUBGROUP_METRICS = {  # columns of the tables of subgroups; of several labels, each has these
+    "binary": ("recall", "specificity", "auroc"),
+    "multilabel": ("auroc",),
+    "detect": ("ap_50", "sensitivity", "false_positives_per_image", "image_sensitivity", "image_specificity"),
+    "segment": ("dice", "pooled_dice", "sensitivity", "specificity", "image_accuracy"),
+}
 SUBGROUPS = {"age_years": "age", "lesion_size": "size of the lesion"}
 DETECTION = {
     "ap_50_95": "AP, mean over IoU 0.5 to 0.95",
@@ -145,6 +150,7 @@ def describe_model(
     test = metrics["subsets"]["test"]
     name = f"{run.model}, {run.task}, split {run.split}, seed {run.seed}"
     words, tables = DESCRIBE[run.kind](metrics)
+    tables = [*tables, *_external_table(run.kind, metrics), *_subgroup_tables(run.kind, metrics)]
     pictures = {
         key: Figure(embed_png(path, f"{name}. {_alternative(key, metrics, facts)}"), CAPTIONS[key])
         for key, path in figures.items()
@@ -200,25 +206,32 @@ def _describe_binary(metrics: Mapping[str, Any]) -> tuple[str, list[ModelTable]]
             ("Metric", *_subsets(metrics)),
             (*_rows(metrics, METRICS, "metrics"), *_rows(metrics, CALIBRATION, "calibration", "metrics")),
         ),
-        *_external_table(metrics),
-        *_subgroup_tables(metrics),
     ]
     return f"{format_count(test['positives'])} positive, {format_count(test['negatives'])} negative", tables
 
 
-def _external_table(metrics: Mapping[str, Any]) -> list[ModelTable]:
+def _name_and_place(kind: str, key: str) -> tuple[str, Sequence[str]]:
+    """What a metric of subgroups or of the gap is called, and where a subset of metrics.json holds it."""
+    label, _, metric = key.rpartition(".")
+    if kind == "binary":
+        return METRICS[key], ("metrics", key)
+    if label == "macro":
+        return f"{METRICS[metric]}, macro mean", ("averages", "macro", metric)
+    if label:
+        return f"{METRICS[metric]}, {spell(label)}", ("per_class", label, metric)
+    if key in KINDS[kind].headline:
+        return KINDS[kind].headline[key]
+    return LESIONS[key], ("lesions", "all_classes", key)
+
+
+def _external_table(kind: str, metrics: Mapping[str, Any]) -> list[ModelTable]:
     if metrics["gap"] is None:
         return []
-    rows = [
-        Line(
-            METRICS[key],
-            (
-                *(metrics["subsets"][subset]["metrics"][key] for subset in ("test", "external")),
-                Cell(*format_difference(gap)),
-            ),
-        )
-        for key, gap in metrics["gap"].items()
-    ]
+    rows = []
+    for key, gap in metrics["gap"].items():
+        title, place = _name_and_place(kind, key)
+        both = (look_up(metrics["subsets"][subset], place) for subset in ("test", "external"))
+        rows.append(Line(title, (*both, Cell(*format_difference(gap)))))
     caption = (
         "Test against external, at the same threshold. The difference is test minus external, with the interval of"
         " two independent bootstraps."
@@ -226,12 +239,15 @@ def _external_table(metrics: Mapping[str, Any]) -> list[ModelTable]:
     return [ModelTable(caption, ("Metric", "test", "external", "Difference"), tuple(rows))]
 
 
-def _subgroup_tables(metrics: Mapping[str, Any]) -> list[ModelTable]:
+def _subgroup_tables(kind: str, metrics: Mapping[str, Any]) -> list[ModelTable]:
     tables = []
     for subset, columns in metrics["subgroups"].items():
         for column in columns:
             by = SUBGROUPS.get(column["by"], spell(column["by"]))
-            heads = (by.capitalize(), "Images", "Patients", "Positive", *(METRICS[key] for key in SUBGROUP_METRICS))
+            found = column["groups"][0]["metrics"]
+            keys = [key for key in found if key.rpartition(".")[2] in SUBGROUP_METRICS[kind]]
+            titles = (_name_and_place(kind, key)[0] for key in keys)
+            heads = (by.capitalize(), "Images", "Patients", "Positive", *titles)
             rows = [
                 Line(
                     group["name"],
@@ -239,7 +255,7 @@ def _subgroup_tables(metrics: Mapping[str, Any]) -> list[ModelTable]:
                         group["images"],
                         group["patients"],
                         group["positives"],
-                        *(group["metrics"][key] for key in SUBGROUP_METRICS),
+                        *(group["metrics"][key] for key in keys),
                     ),
                     group["warning"] or "",
                 )
@@ -341,6 +357,11 @@ def _alternative(key: str, metrics: Mapping[str, Any], facts: Mapping[str, Any])
     return CAPTIONS[key]
 
 
+def _count_taken(facts: Mapping[str, Any]) -> str:
+    taken = facts.get("tensors_from_weights")
+    return f", {format_count(taken)} tensors taken" if taken else ""
+
+
 def describe_training(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Facts of a training: name and value, in words."""
 
@@ -354,7 +375,7 @@ def describe_training(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     speed, seconds = facts.get("images_per_second"), facts.get("wall_seconds")
     return [
         ("Network", f"{text('architecture')}, {count('parameters')} parameters"),
-        ("Weights at the start", text("weights")),
+        ("Weights at the start", text("weights") + _count_taken(facts)),
         ("Images", f"{count('n_train')} to train on, {count('n_val')} for val"),
         ("Kept epoch", f"{text('best_epoch')} (of {text('epochs')} at most; {stopped})"),
         ("Seed", text("seed")),

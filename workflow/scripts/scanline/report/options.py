@@ -38,7 +38,9 @@ class ReportedYardstick(Options):
     """Figures that others reported."""
 
     name: str = Field(description="Whose figures, and how they were obtained.")
-    split: str = Field(description="The split that is most like theirs.")
+    source: str = Field(description="Where they are told.")
+    split: str | None = Field(default=None, description="The split that is most like theirs; null for other data.")
+    data_set: str | None = Field(default=None, description="The other data set; null for the study's own.")
     task: str = Field(description="The task that they answer.")
     kind: Literal["binary", "multilabel", "detect", "segment"] = Field(description="Kind of that task.")
     metrics: dict[str, float] = Field(description="Metric name to value.")

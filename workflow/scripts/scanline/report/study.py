@@ -14,6 +14,7 @@ from scanline.report.kinds import KINDS as TASK_KINDS
 from scanline.report.models import METRICS, NOT_RECORDED, describe_model
 from scanline.report.options import ReportOptions
 from scanline.report.page import Picture, embed_png
+from scanline.report.task_comparison import describe_task_comparison
 from scanline.report.words import (
     KEYS,
     explain_interval,
@@ -42,6 +43,8 @@ class StudyFiles:
         comparison: leakage.json; None without a naive split.
         study_figures: Figures of the study by name.
         run_figures: Figures of each run by name.
+        tasks: task_comparison.json; None where no two tasks answer one question.
+        task_figure: The figure of it; None without.
     """
 
     flow: Mapping[str, Any]
@@ -52,6 +55,8 @@ class StudyFiles:
     comparison: Mapping[str, Any] | None
     study_figures: Mapping[str, Path]
     run_figures: Sequence[Mapping[str, Path]]
+    tasks: Mapping[str, Any] | None = None
+    task_figure: Path | None = None
 
 
 def describe_study(options: ReportOptions, files: StudyFiles) -> dict[str, Any]:
@@ -72,6 +77,9 @@ def describe_study(options: ReportOptions, files: StudyFiles) -> dict[str, Any]:
         "headlines": headline_tables(options.runs, files.metrics, options.yardsticks, leak_free),
         "comparison": comparison,
         "leakage": describe_leakage(comparison) if comparison else None,
+        "tasks": describe_task_comparison(files.tasks, files.task_figure)
+        if files.tasks and files.task_figure
+        else None,
         "flow": describe_flow(files.flow),
         "rejects": count_rejects(files.rejects),
         "splits": [

@@ -20,10 +20,9 @@ A `Detector` is called with a batch of images of the pixel cache as they are, an
 normalisation, channels and non-maximum suppression are its own affair. This module does not import torch.
 """
 
-import json
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -36,6 +35,7 @@ from numpy.typing import NDArray
 from scanline.core.errors import InputError
 from scanline.core.tables import BOXES, IMAGES, SPLIT, read_table
 from scanline.train.boxes import corners_from_xywh, scale_boxes
+from scanline.train.model_spec import ModelSpec
 from scanline.train.network_names import DETECTION_MODELS, ULTRALYTICS_NAME
 from scanline.train.options import DetectTask, ModelOptions, TrainingOptions
 
@@ -108,8 +108,8 @@ class Detector(Protocol):
 
 
 @dataclass(frozen=True)
-class DetectorSpec:
-    """All that is needed to rebuild a trained detector and feed it: it travels inside model.pt.
+class DetectorSpec(ModelSpec):
+    """A detector of any family.
 
     Attributes:
         family: `torchvision` or `ultralytics`.
@@ -128,23 +128,6 @@ class DetectorSpec:
     channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-
-    def as_json(self) -> str:
-        """The spec as text."""
-        return json.dumps(asdict(self), sort_keys=True)
-
-    @staticmethod
-    def from_json(text: str) -> "DetectorSpec":
-        """Read `as_json` back.
-
-        Raises:
-            ValueError: If the text is no JSON.
-            TypeError: If fields are missing or unknown.
-        """
-        fields: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(text).items()
-        }
-        return DetectorSpec(**fields)
 
 
 @dataclass(frozen=True)

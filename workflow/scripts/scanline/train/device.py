@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 
 from scanline.core.errors import InputError
+from scanline.core.torch_compiler import import_compiler
 
 
 def choose_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
@@ -49,6 +50,7 @@ def be_deterministic(threads: int) -> None:
     """Make equal seeds give equal weights on this machine: fixed threads, no algorithm picked by timing."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # PyTorch notes, "Reproducibility"
     torch.set_num_threads(threads)
+    import_compiler()  # the next line will
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False

@@ -28,6 +28,7 @@ class Progress:
         best_epoch: The epoch with the best criterion; 0 before the first.
         best: Its criterion, lower is better.
         history: A row an epoch.
+        images: Training images taken, over all epochs.
         train_seconds: Time spent in training steps.
     """
 
@@ -35,6 +36,7 @@ class Progress:
     best_epoch: int = 0
     best: float = math.inf
     history: list[dict[str, float]] = field(default_factory=list)
+    images: int = 0
     train_seconds: float = 0.0
 
 
@@ -163,6 +165,7 @@ class Engine(ABC):
             with written_aside(self.folder / BEST) as aside:
                 torch.save(self.model.state_dict(), aside)
         self.progress.epoch = epoch
+        self.progress.images += seen
         self.progress.train_seconds += seconds
         row = {"epoch": epoch, "train_loss": train_loss, **measured}
         row |= {"learning_rate": self.optimizer.param_groups[0]["lr"], "seconds": round(seconds, 3)}
@@ -229,7 +232,6 @@ class Engine(ABC):
 
     def _facts(self, wall_seconds: float) -> dict[str, Any]:
         done = self.progress
-        seen = done.epoch * self.n_train
         return {
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
             "seed": self.seed,
@@ -241,7 +243,7 @@ class Engine(ABC):
             "n_val": self.n_val,
             "device": describe_device(self.device),
             "precision": str(self.precision or torch.float32).removeprefix("torch."),
-            "images_per_second": seen / done.train_seconds if done.train_seconds else None,
+            "images_per_second": done.images / done.train_seconds if done.train_seconds else None,
             "train_seconds": done.train_seconds,
             "wall_seconds": wall_seconds,
         }

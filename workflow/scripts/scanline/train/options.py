@@ -70,7 +70,8 @@ class SegmentTask(Options):
         default=None,
         gt=0,
         lt=1,
-        description="Share of images with lesion in each epoch's draw, with replacement; null takes each image once.",
+        description="Share of images with lesion among those of an epoch: each with lesion once, and so many others,"
+        " drawn anew each epoch; null takes each image once.",
     )
     augmentation: Augmentation = Field(default=Augmentation(), description="Of training images only.")
 
@@ -90,7 +91,9 @@ class ModelOptions(Options):
         default=None, description="Encoder of a segmentation network, for example resnet34; null for others."
     )
     weights: str = Field(
-        default="imagenet", description="Weights to start from: imagenet, none, or a file of a state dict."
+        default="imagenet",
+        description="Weights to start from: imagenet (of the backbone or encoder), coco (of a whole detector, whose"
+        " outputs for COCO's classes are left out), none, or a file of a state dict.",
     )
     channels: Literal[1, 3] = Field(default=3, description="Input channels; 3 repeats the grey image.")
 
@@ -111,13 +114,22 @@ class ModelOptions(Options):
             raise ValueError(f"{self.architecture} has no encoder of its own; leave encoder out")
         if self.weights == "imagenet" and self.imagenet_network() is None:
             name = self.encoder or self.architecture
-            raise ValueError(f"no ImageNet weights are known for {name}: set weights to none, or to a file")
+            others = "coco, none" if kind_of_network(self.architecture) == "detect" else "none"
+            raise ValueError(f"no ImageNet weights are known for {name}: set weights to {others}, or to a file")
+        if self.weights == "coco" and kind_of_network(self.architecture) != "detect":
+            raise ValueError(f"{self.architecture} is no detector, and coco has weights of detectors: set imagenet")
         return self
 
     def imagenet_network(self) -> str | None:
         """The torchvision classification network whose ImageNet weights this one can start from; None for none."""
         name = self.encoder or BACKBONES.get(self.architecture, self.architecture)
         return name if name in CLASSIFICATION_MODELS else None
+
+    def published_network(self) -> str | None:
+        """The network whose published weights are to be acquired; None where there are none to acquire."""
+        if self.weights == "coco":
+            return self.architecture
+        return self.imagenet_network() if self.weights == "imagenet" else None
 
 
 def kind_of_network(architecture: str) -> Literal["classify", "detect", "segment"] | None:
@@ -130,7 +142,7 @@ def kind_of_network(architecture: str) -> Literal["classify", "detect", "segment
 
 
 class TrainingOptions(Options):
-    """How much and how: the same for all models of a run of the workflow."""
+    """How much and how: the same for all models of a study, but for what a model changes for itself."""
 
     epochs: int = Field(default=40, ge=1, description="Epochs at most.")
     patience_epochs: int = Field(

@@ -91,22 +91,21 @@ def draw_order(truth: torch.Tensor, positive_share: float | None, generator: tor
 
     Args:
         truth: Shape (n,), 1 for images with lesion, 0 for others.
-        positive_share: Share of images with lesion, to the nearest image; None takes each image once.
+        positive_share: None takes each image once. Else each image with lesion is taken once, and of the others as
+            many as make this the share of images with lesion, drawn anew each epoch, without replacement; where there
+            are too few of them, each is taken once.
         generator: On the CPU.
 
     Returns:
-        Shape (n,), int64: a permutation, or a shuffled draw with replacement.
+        Shape (m,), int64: m <= n different positions, shuffled.
     """
-    count = len(truth)
+    order = torch.randperm(len(truth), generator=generator)
     if positive_share is None:
-        return torch.randperm(count, generator=generator)
-    sides = (torch.nonzero(truth > 0.5)[:, 0], torch.nonzero(truth <= 0.5)[:, 0])
-    positives = round(positive_share * count)
-    drawn = [
-        side[torch.randint(len(side), (size,), generator=generator)]
-        for side, size in zip(sides, (positives, count - positives), strict=True)
-    ]
-    return torch.cat(drawn)[torch.randperm(count, generator=generator)]
+        return order
+    has_lesion = truth[order] > 0.5
+    wanted = round(int(has_lesion.sum()) * (1 - positive_share) / positive_share)
+    taken = order[has_lesion | (torch.cumsum(~has_lesion, 0) <= wanted)]
+    return taken[torch.randperm(len(taken), generator=generator)]
 
 
 class SegmentationTrainer(Engine):
@@ -143,7 +142,7 @@ class SegmentationTrainer(Engine):
         super().__init__(model, job.training, job.seed, job.device, folder, len(train), len(val))
 
     def order(self, generator: torch.Generator) -> torch.Tensor:
-        """Each image once, or a draw with the task's share of images with lesion."""
+        """Each image once, or each with lesion and so many others that it is the task's share."""
         return draw_order(torch.from_numpy(self.train_samples.truth[:, 0]), self.job.task.positive_share, generator)
 
     def training_loss(self, positions: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -217,16 +216,14 @@ def train_segmenter(
         job: The rest of what `train_in_store` takes.
 
     Raises:
-        InputError: As there, for train or val without lesion, a share of positives to draw where train has no other
-            images, or weights that do not fit.
+        InputError: As there, for train or val without lesion, or weights that do not fit.
     """
 
     def fit(folder: Path, device: torch.device) -> dict[str, Any]:
         samples = load_mask_samples(**inputs)
         unknown = samples.count_unknown()
         logger.info("images of unknown mask, left out: %s", ", ".join(f"{n} in {name}" for name, n in unknown.items()))
-        with_replacement = task.positive_share is not None
-        require_lesions(samples.known, ("train", "val"), ("train",) if with_replacement else (), inputs["split"])
+        require_lesions(samples.known, ("train", "val"), inputs["split"])
         started = SegmentationJob(task, model, training, seed, device, unknown)
         known = samples.known
         return SegmentationTrainer(started, known["train"], known["val"], folder, load_pretrained(weights)).fit()

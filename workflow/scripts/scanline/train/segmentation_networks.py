@@ -1,27 +1,27 @@
 """Segmentation networks of segmentation-models-pytorch, by architecture and encoder."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
 
 import torch
 from torch import nn
 
 import scanline.core.torchvision_compat  # noqa: F401  (has to come before segmentation_models_pytorch)
 from scanline.core.errors import InputError
+from scanline.train.model_file import load_model, save_model
+from scanline.train.model_spec import ModelSpec
 
 import segmentation_models_pytorch  # type: ignore[import-untyped]  # isort: skip
 
 CLASSIFIER_PREFIXES = ("fc.", "classifier.", "head.", "last_linear.")  # of an encoder's weights, never needed here
+ENTRY = "segmenter"  # of the spec in model.pt
 CREATED_BY_BATCH_NORM = "num_batches_tracked"  # old files lack it
 
 
 @dataclass(frozen=True)
-class SegmenterSpec:
-    """All that is needed to rebuild a trained network and feed it: it travels inside model.pt.
+class SegmenterSpec(ModelSpec):
+    """A segmentation network.
 
     Attributes:
         architecture: Of segmentation-models-pytorch, for example unet.
@@ -106,8 +106,8 @@ def load_encoder(encoder: nn.Module, pretrained: Mapping[str, torch.Tensor], nam
 
 
 def save_segmenter(path: Path, spec: SegmenterSpec, model: nn.Module) -> None:
-    """Write spec and weights to one file that `torch.load` reads with `weights_only=True`."""
-    torch.save({"segmenter": json.dumps(asdict(spec), sort_keys=True), "state": model.state_dict()}, path)
+    """Write spec and weights to one file: see `save_model`."""
+    save_model(path, spec, model, entry=ENTRY)
 
 
 def load_segmenter(path: Path, device: torch.device) -> tuple[SegmenterSpec, nn.Module]:
@@ -116,18 +116,5 @@ def load_segmenter(path: Path, device: torch.device) -> tuple[SegmenterSpec, nn.
     Raises:
         InputError: If the file is missing or was not written by `save_segmenter`.
     """
-    try:
-        saved = torch.load(path, map_location=device, weights_only=True)
-        values = json.loads(saved["segmenter"])
-    except (OSError, KeyError, TypeError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
-        raise InputError(
-            path,
-            found=str(error)[:200],
-            expected="a segmenter's model.pt of this workflow",
-            next_step=f"snakemake {path}",
-        ) from error
-    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    spec = SegmenterSpec(**fields)
-    model = build_segmenter(spec)
-    model.load_state_dict(saved["state"])
-    return spec, model.to(device).eval()
+    expected = "a segmenter's model.pt of this workflow"
+    return load_model(path, device, SegmenterSpec, build_segmenter, entry=ENTRY, expected=expected)

@@ -1,10 +1,8 @@
 """Torchvision's classification networks, with a head and an input of our own."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -12,6 +10,8 @@ from torch import nn
 
 import scanline.core.torchvision_compat  # noqa: F401  (has to come before torchvision)
 from scanline.core.errors import InputError
+from scanline.train.model_file import load_model, save_model
+from scanline.train.model_spec import ModelSpec
 
 from torchvision.models import get_model  # isort: skip
 
@@ -22,8 +22,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
-class ClassifierSpec:
-    """All that is needed to rebuild a trained network and feed it: it travels inside model.pt.
+class ClassifierSpec(ModelSpec):
+    """A classification network.
 
     Attributes:
         architecture: Name of a torchvision classification model.
@@ -133,8 +133,8 @@ def input_statistics(
 
 
 def save_classifier(path: Path, spec: ClassifierSpec, model: nn.Module) -> None:
-    """Write spec and weights to one file that `torch.load` reads with `weights_only=True`."""
-    torch.save({"spec": json.dumps(asdict(spec), sort_keys=True), "state": model.state_dict()}, path)
+    """Write spec and weights to one file: see `save_model`."""
+    save_model(path, spec, model)
 
 
 def load_classifier(path: Path, device: torch.device) -> tuple[ClassifierSpec, nn.Module]:
@@ -143,18 +143,4 @@ def load_classifier(path: Path, device: torch.device) -> tuple[ClassifierSpec, n
     Raises:
         InputError: If the file is missing or was not written by `save_classifier`.
     """
-    try:
-        saved = torch.load(path, map_location=device, weights_only=True)
-        values = json.loads(saved["spec"])
-    except (OSError, KeyError, TypeError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
-        raise InputError(
-            path,
-            found=str(error)[:200],
-            expected="a model.pt of this workflow",
-            next_step=f"snakemake {path}",
-        ) from error
-    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    spec = ClassifierSpec(**fields)
-    model = build_classifier(spec)
-    model.load_state_dict(saved["state"])
-    return spec, model.to(device).eval()
+    return load_model(path, device, ClassifierSpec, build_classifier)

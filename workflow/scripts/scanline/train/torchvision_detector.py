@@ -3,7 +3,6 @@
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -26,8 +25,14 @@ from scanline.train.detection_ap import average_precision
 from scanline.train.detection_batches import Target, augment_with_boxes, gather_boxes
 from scanline.train.engine import Engine
 from scanline.train.image_level import grey_statistics
+from scanline.train.model_file import load_model, save_model
 from scanline.train.options import Augmentation
-from scanline.train.torchvision_classifier import input_statistics, set_input_channels
+from scanline.train.torchvision_classifier import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    input_statistics,
+    set_input_channels,
+)
 from scanline.train.weights import load_pretrained
 
 from torchvision.models import get_model  # isort: skip
@@ -38,6 +43,12 @@ VAL_SEED = 0  # of the anchors and proposals that val_loss is taken over: the sa
 _HEADS = ("roi_heads.box_predictor.", "head.classification_head.")
 # MobileNetV3's last layers, which torchvision's SSDlite has at half the width of the classifier's (its Table 6).
 _HALVED = ("backbone.features.1.",)
+
+# What torchvision's networks of COCO were fed, where that was not normalised by ImageNet's mean and standard deviation.
+COCO_STATISTICS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "ssd300_vgg16": ((0.48235, 0.45882, 0.40784), (1 / 255,) * 3),
+    "ssdlite320_mobilenet_v3_large": ((0.5,) * 3, (0.5,) * 3),
+}
 
 
 def build_detector(spec: DetectorSpec, pretrained: Mapping[str, torch.Tensor] | None = None) -> nn.Module:
@@ -96,17 +107,8 @@ def _start_from(model: nn.Module, architecture: str, pretrained: Mapping[str, to
     Raises:
         RuntimeError: If they are another network's.
     """
-    own = model.state_dict()
-    is_detector = any(name.startswith("backbone.") for name in pretrained)
-    state: OrderedDict[str, torch.Tensor] = OrderedDict()
-    for name, values in pretrained.items():
-        target = name if is_detector else _place_in_detector(architecture, name)
-        if target is None:
-            continue
-        droppable = _HEADS if is_detector else _HALVED if architecture.startswith("ssdlite") else ()
-        if target in own and own[target].shape != values.shape and target.startswith(droppable):
-            continue
-        state[target] = values
+    is_detector = _is_detector(pretrained)
+    state = tensors_that_fit(model, architecture, pretrained)
     if is_detector and hasattr(pretrained, "_metadata"):
         state._metadata = pretrained._metadata  # type: ignore[attr-defined]  # lets modules rename older keys
     missing, unexpected = model.load_state_dict(state, strict=False)
@@ -120,6 +122,30 @@ def _start_from(model: nn.Module, architecture: str, pretrained: Mapping[str, to
     if unexpected or lacking or not state:
         what = f"unknown {unexpected[0]!r}" if unexpected else f"no {lacking[0]!r}" if lacking else "nothing that fits"
         raise RuntimeError(f"the weights hold {what}: they are another network's")
+
+
+def _is_detector(pretrained: Mapping[str, torch.Tensor]) -> bool:
+    return any(name.startswith("backbone.") for name in pretrained)
+
+
+def tensors_that_fit(
+    model: nn.Module, architecture: str, pretrained: Mapping[str, torch.Tensor]
+) -> OrderedDict[str, torch.Tensor]:
+    """The weights of a detector or a classifier that a detector starts from, by their names in the detector.
+
+    Left out are a classifier's head, and what depends on the number of classes where that differs.
+    """
+    own, is_detector = model.state_dict(), _is_detector(pretrained)
+    state: OrderedDict[str, torch.Tensor] = OrderedDict()
+    for name, values in pretrained.items():
+        target = name if is_detector else _place_in_detector(architecture, name)
+        if target is None:
+            continue
+        droppable = _HEADS if is_detector else _HALVED if architecture.startswith("ssdlite") else ()
+        if target in own and own[target].shape != values.shape and target.startswith(droppable):
+            continue
+        state[target] = values
+    return state
 
 
 def _place_in_detector(architecture: str, name: str) -> str | None:
@@ -168,6 +194,8 @@ class DetectorTrainer(Engine):
         self.job, self.train_samples, self.val_samples = job, train, val
         grey = grey_statistics(train)  # type: ignore[arg-type]  # it takes pixels and rows of any samples
         mean, std = input_statistics(job.model.weights, job.model.channels, *grey)
+        if job.model.weights == "coco" and job.model.channels == 3:
+            mean, std = COCO_STATISTICS.get(job.model.architecture, (IMAGENET_MEAN, IMAGENET_STD))
         self.spec = DetectorSpec(
             family="torchvision",
             architecture=job.model.architecture,
@@ -180,6 +208,7 @@ class DetectorTrainer(Engine):
         self.freezes_norm = pretrained is not None and has_frozen_norm(job.model.architecture)
         torch.manual_seed(job.seed)
         model = build_detector(self.spec, pretrained)
+        self.taken = 0 if pretrained is None else len(tensors_that_fit(model, self.spec.architecture, pretrained))
         super().__init__(model, job.training, job.seed, job.device, folder, len(train), len(val))
 
     def training_loss(self, positions: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -228,10 +257,11 @@ class DetectorTrainer(Engine):
         save_detector(path, self.spec, self.model)
 
     def facts(self) -> dict[str, Any]:
-        """Network, weights at the start, whether they kept their batch norm."""
+        """Network, weights at the start, how many of their tensors were taken, whether they kept their batch norm."""
         return {
             "architecture": self.spec.architecture,
             "weights": self.job.model.weights,
+            "tensors_from_weights": self.taken,
             "frozen_batch_norm": self.freezes_norm,
         }
 
@@ -271,8 +301,8 @@ def _detections(result: Target) -> Detections:
 
 
 def save_detector(path: Path, spec: DetectorSpec, model: nn.Module) -> None:
-    """Write spec and weights to one file that `torch.load` reads with `weights_only=True`."""
-    torch.save({"spec": spec.as_json(), "state": model.state_dict()}, path)
+    """Write spec and weights to one file: see `save_model`."""
+    save_model(path, spec, model)
 
 
 def fit_torchvision(
@@ -288,16 +318,5 @@ def load_torchvision(path: Path, device: torch.device) -> tuple[DetectorSpec, De
     Raises:
         InputError: If the file is missing or was not written by `save_detector`.
     """
-    try:
-        saved = torch.load(path, map_location=device, weights_only=True)
-        spec = DetectorSpec.from_json(saved["spec"])
-        model = build_detector(spec)
-        model.load_state_dict(saved["state"])
-    except (OSError, KeyError, TypeError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
-        raise InputError(
-            path,
-            found=str(error)[:200],
-            expected="a model.pt of this workflow",
-            next_step=f"snakemake {path}",
-        ) from error
-    return spec, TorchvisionDetector(spec, model.to(device).eval(), device)
+    spec, model = load_model(path, device, DetectorSpec, build_detector)
+    return spec, TorchvisionDetector(spec, model, device)

@@ -67,7 +67,8 @@ def _import(folder: Path) -> None:
     os.environ.update(
         YOLO_CONFIG_DIR=str(folder.absolute()), YOLO_OFFLINE="true", YOLO_AUTOINSTALL="false", YOLO_VERBOSE="false"
     )
-    from ultralytics.utils import SETTINGS
+    with np.printoptions():  # which the package changes for the whole process
+        from ultralytics.utils import SETTINGS
 
     SETTINGS.update(dict.fromkeys(INTEGRATIONS, False))  # type: ignore[no-untyped-call]
 
@@ -291,7 +292,7 @@ def _starting_state(job: DetectionJob, path: Path | None) -> dict[str, torch.Ten
             raise InputError(
                 f"model {job.model.architecture}: weights",
                 found=job.model.weights,
-                expected="none, or a file of weights: ultralytics' detectors have none of ImageNet",
+                expected="coco, none, or a file of weights: ultralytics' detectors have none of ImageNet",
                 next_step="Set the model's weights in the study file.",
             )
         return None

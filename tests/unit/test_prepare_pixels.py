@@ -1,18 +1,13 @@
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from PIL import Image
 
 from scanline.core.errors import InputError
-from scanline.core.files import write_json
-from scanline.predict.single_image import overlay, predict_image
 from scanline.prepare.pixels import cache_pixels, load_pixels, resize
 from scanline.prepare.samples import load_samples
-from scanline.train.torchvision_classifier import ClassifierSpec, build_classifier, save_classifier
 
 
 @pytest.fixture
@@ -37,8 +32,6 @@ def test_cache_holds_each_image_resized_in_its_row(images, tmp_path):
 
 
 def test_a_damaged_image_leaves_no_half_written_cache(images, tmp_path):
-    from pathlib import Path
-
     damaged = Path(images["path"][3])
     damaged.write_bytes(damaged.read_bytes()[:200])
     with pytest.raises(InputError, match="intact image"):
@@ -64,39 +57,6 @@ def test_samples_leave_out_what_balancing_dropped(training_files):
     split.loc[0, "dropped_by"] = "undersample"
     split.to_parquet(training_files["split"])
     assert len(load_samples(**training_files, target="bleed")["train"]) == 35
-
-
-def test_one_image_gives_class_probability_and_picture(images, tmp_path):
-    torch.manual_seed(0)
-    spec = ClassifierSpec("resnet18", 1, 64, (0.5,), (0.25,), ("bleed",))
-    save_classifier(tmp_path / "model.pt", spec, build_classifier(spec))
-    write_json(tmp_path / "operating_point.json", {"threshold": 0.001, "temperature": None})
-    image, picture = Path(images["path"][0]), tmp_path / "cam.png"
-    answer = json.loads(predict_image(image, tmp_path / "model.pt", tmp_path / "operating_point.json", picture))
-    assert answer["class"] == "bleed"
-    assert 0 < answer["probability"] < 1
-    assert answer["positive"] is True
-    assert Image.open(picture).size == (896, 448)
-    write_json(tmp_path / "cooled.json", {"threshold": 0.001, "temperature": 0.25})
-    cooled = json.loads(predict_image(image, tmp_path / "model.pt", tmp_path / "cooled.json", tmp_path / "same.png"))
-    log_odds = [np.log(one["probability"] / (1 - one["probability"])) for one in (answer, cooled)]
-    assert log_odds[1] == pytest.approx(4 * log_odds[0], rel=1e-3)
-    with pytest.raises(InputError, match="nothing there yet"):
-        predict_image(image, tmp_path / "model.pt", None, picture)
-    with pytest.raises(InputError, match="intact image"):
-        predict_image(tmp_path / "model.pt", tmp_path / "model.pt", None, tmp_path / "other.png")
-
-
-def test_overlay_leaves_the_left_half_plain_and_colours_the_evidence():
-    pixels = np.full((64, 64), 100, np.uint8)
-    cam = np.zeros((4, 4), np.float32)
-    cam[0, 0] = 1
-    picture = overlay(pixels, cam[None], [""], display_px=64)
-    assert picture.shape == (64, 128, 3)
-    assert (picture[:, :64] == 100).all()
-    assert (picture[40:, 110:] == 100).all()
-    assert picture[2, 66, 0] > 150
-    assert picture[2, 66, 2] < 60
 
 
 def test_load_pixels_of_a_missing_file(tmp_path):
