@@ -1,13 +1,10 @@
 import json
-import multiprocessing
-import os
-import signal
-import time
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from killed_training import assert_equal_weights, kill_in_epoch, linger, note_epochs, weights_of
 from multilabel_files import call_script, make_files
 from torch.nn import functional
 
@@ -22,7 +19,7 @@ from scanline.train.options import Augmentation, ClassifyTask, ModelOptions, Mul
 LABELS = ("bleed", "oedema")
 TASK = MultilabelTask(kind="multilabel", targets=LABELS, class_weights=True)
 MODEL = ModelOptions(architecture="shufflenet_v2_x0_5", weights="none", channels=1)
-TRAINING = TrainingOptions(epochs=4, patience_epochs=4, batch_size=8, learning_rate=1e-3, device="cpu")
+TRAINING = TrainingOptions(epochs=2, patience_epochs=2, batch_size=8, learning_rate=1e-3, device="cpu")
 SOURCES = ("pixels", "index", "labels", "split")
 
 
@@ -54,6 +51,14 @@ def train(patch, files, folder, *, task=TASK, model=MODEL, training=TRAINING, se
     return outputs
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A training on the same data as that of `files`."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    with pytest.MonkeyPatch.context() as patch:
+        return train(patch, make_files(folder / "data", patients=24), folder)
+
+
 def predict(patch, files, model, folder, target=LABELS):
     outputs = {"scores": folder / "scores.parquet", "cams": folder / "cams.npz"}
     inputs = {name: files[name] for name in SOURCES}
@@ -61,16 +66,6 @@ def predict(patch, files, model, folder, target=LABELS):
     call_script(patch, predict_classifier, options, threads=1, model=model, **inputs, **outputs)
     with np.load(outputs["cams"]) as maps:
         return pd.read_parquet(outputs["scores"]), dict(maps)
-
-
-def weights_of(path):
-    return torch.load(path, weights_only=True)["state"]
-
-
-def assert_equal_weights(first, second):
-    first, second = weights_of(first), weights_of(second)
-    assert first.keys() == second.keys()
-    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def draw_entries(seed=0, count=9, classes=3):
@@ -159,8 +154,9 @@ def test_a_class_that_the_labels_do_not_have_is_one_line(files):
 
 
 def test_it_learns_two_easy_labels_of_which_some_are_unknown(files, tmp_path, monkeypatch):
-    changes = {"epochs": 10, "patience_epochs": 10, "batch_size": 16, "learning_rate": 2e-3, "precision": "float32"}
+    changes = {"epochs": 7, "patience_epochs": 7, "batch_size": 16, "learning_rate": 3e-3, "precision": "float32"}
     model = ModelOptions(architecture="resnet18", weights="none", channels=1)
+    monkeypatch.setattr(Trainer, "_save_checkpoint", lambda self: None)  # takes longer than an epoch
     outputs = train(monkeypatch, files, tmp_path / "run", model=model, training=TRAINING.model_copy(update=changes))
     scores, maps = predict(monkeypatch, files, outputs["model"], tmp_path)
     split = pd.read_parquet(files["split"])
@@ -188,9 +184,8 @@ def test_it_learns_two_easy_labels_of_which_some_are_unknown(files, tmp_path, mo
     assert not np.array_equal(maps["cam"][:, 0], maps["cam"][:, 1])
 
 
-def test_run_json_says_what_was_known_of_each_label(files, tmp_path, monkeypatch):
-    outputs = train(monkeypatch, files, tmp_path / "run", training=TRAINING.model_copy(update={"epochs": 1}))
-    record = json.loads(outputs["run"].read_text())
+def test_run_json_says_what_was_known_of_each_label(undisturbed):
+    record = json.loads(undisturbed["run"].read_text())
     train_labels = record["labels"]["train"]["bleed"]
     expected = train_labels["negatives"] / train_labels["positives"]
     assert record["positive_weight"]["bleed"] == pytest.approx(expected, rel=1e-6)
@@ -199,20 +194,21 @@ def test_run_json_says_what_was_known_of_each_label(files, tmp_path, monkeypatch
     assert set(record["labels"]) == {"train", "val"}
 
 
-def test_an_unknown_entrys_truth_changes_nothing_and_a_known_one_does(files, tmp_path, monkeypatch):
-    first = train(monkeypatch, files, tmp_path / "first")
+def test_an_unknown_entrys_truth_changes_nothing_and_a_known_one_does(files, undisturbed, tmp_path, monkeypatch):
     labels = pd.read_parquet(files["labels"])
     # What stands under the null is no information: write the same nulls over other values.
     array = labels["bleed"].array
     data = np.where(array.isna(), ~array._data, array._data)
     labels["bleed"] = pd.arrays.BooleanArray(data, array.isna())
     labels.to_parquet(files["labels"])
-    assert_equal_weights(first["model"], train(monkeypatch, files, tmp_path / "second")["model"])
+    assert_equal_weights(undisturbed["model"], train(monkeypatch, files, tmp_path / "second")["model"])
     row = int(np.flatnonzero(~array.isna())[0])
     labels.loc[row, "bleed"] = not labels.loc[row, "bleed"]
     labels.to_parquet(files["labels"])
     other = train(monkeypatch, files, tmp_path / "other")
-    assert not torch.equal(weights_of(first["model"])["conv1.0.weight"], weights_of(other["model"])["conv1.0.weight"])
+    assert not torch.equal(
+        weights_of(undisturbed["model"])["conv1.0.weight"], weights_of(other["model"])["conv1.0.weight"]
+    )
 
 
 def test_val_loss_is_the_mean_over_known_entries_whatever_the_batches(files, tmp_path):
@@ -237,39 +233,18 @@ def test_trained_twice_equal_and_another_seed_not(files, tmp_path, monkeypatch):
     assert not torch.equal(weights_of(paths[0])["conv1.0.weight"], weights_of(paths[2])["conv1.0.weight"])
 
 
-def _train_slowly(files, folder, ready):
-    """Train in a process of its own, and linger at the end of the third epoch, before anything of it is saved."""
-    original = Trainer._train_epoch
-
-    def slow_third_epoch(self, epoch):
-        loss = original(self, epoch)
-        if epoch == 3:
-            ready.touch()
-            time.sleep(60)
-        return loss
-
-    Trainer._train_epoch = slow_third_epoch
+def _train_until_killed(files, folder, ready):
+    linger(Trainer, 2, ready)
     with pytest.MonkeyPatch.context() as patch:
         train(patch, files, folder)
 
 
-def test_kill_in_the_middle_of_an_epoch_resumes_to_equal_weights(files, tmp_path, monkeypatch):
-    undisturbed = train(monkeypatch, files, tmp_path / "undisturbed")
-    ready = tmp_path / "in_third_epoch"
-    process = multiprocessing.get_context("spawn").Process(
-        target=_train_slowly, args=(files, tmp_path / "killed", ready)
-    )
-    process.start()
-    while not ready.exists():
-        time.sleep(0.05)
-        assert process.is_alive()
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
+def test_kill_in_the_middle_of_an_epoch_resumes_to_equal_weights(files, undisturbed, tmp_path, monkeypatch):
+    kill_in_epoch(_train_until_killed, files, tmp_path / "killed", ready=tmp_path / "in_second_epoch")
     assert not (tmp_path / "killed/model.pt").exists()
-    calls, original = [], Trainer._train_epoch
-    monkeypatch.setattr(Trainer, "_train_epoch", lambda self, epoch: calls.append(epoch) or original(self, epoch))
+    epochs = note_epochs(monkeypatch, Trainer)
     resumed = train(monkeypatch, files, tmp_path / "killed")
-    assert calls == [3, 4]
+    assert epochs == [2]
     assert_equal_weights(undisturbed["model"], resumed["model"])
 
 
@@ -283,8 +258,8 @@ def test_a_label_without_a_class_in_val_is_one_line_that_names_it(files, tmp_pat
         train(monkeypatch, files, tmp_path / "run")
 
 
-def test_a_model_of_other_classes_is_one_line(files, tmp_path, monkeypatch):
-    model = train(monkeypatch, files, tmp_path, training=TRAINING.model_copy(update={"epochs": 1}))["model"]
+def test_a_model_of_other_classes_is_one_line(files, undisturbed, tmp_path, monkeypatch):
+    model = undisturbed["model"]
     with pytest.raises(InputError, match="a model of bleed, oedema; expected a model of oedema, bleed"):
         predict(monkeypatch, files, model, tmp_path, target=("oedema", "bleed"))
     with pytest.raises(InputError, match="a model of bleed, oedema; expected a model of bleed"):

@@ -1,12 +1,8 @@
-import multiprocessing
-import os
-import signal
-import time
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from killed_training import assert_equal_weights, kill_in_epoch, linger
 
 import scanline.core.torchvision_compat
 from scanline.core.errors import InputError
@@ -98,16 +94,6 @@ def test_a_detector_overfits_four_images(tmp_path):
     assert max(found[3].scores, default=0) < min(one.scores[0] for one in found[:3])
 
 
-def weights_of(folder):
-    return torch.load(folder / "model.pt", weights_only=True)["state"]
-
-
-def assert_equal_weights(first, second):
-    one, other = weights_of(first), weights_of(second)
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[name], other[name]) for name in one)
-
-
 AUGMENTED = Augmentation(horizontal_flip=True, crop_min_scale=0.7)
 
 
@@ -119,29 +105,29 @@ def train(folder, seed=1):
     )
 
 
+def _train_until_killed(folder, ready):
+    linger(DetectorTrainer, 3, ready)
+    train(folder)
+
+
 def test_trained_twice_and_killed_and_resumed_give_equal_weights(tmp_path):
     train(tmp_path / "once")
     train(tmp_path / "twice")
-    assert_equal_weights(tmp_path / "once", tmp_path / "twice")
+    assert_equal_weights(tmp_path / "once/model.pt", tmp_path / "twice/model.pt")
 
     killed = tmp_path / "killed"
-    process = multiprocessing.get_context("spawn").Process(target=train, args=(killed,))
-    process.start()
-    deadline = time.monotonic() + 60
-    while not (killed / CHECKPOINT).exists() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
+    killed.mkdir()
+    kill_in_epoch(_train_until_killed, killed, ready=tmp_path / "in_third_epoch")
     assert (killed / CHECKPOINT).exists()
     assert not (killed / "history.csv").exists()
     train(killed)
-    assert_equal_weights(tmp_path / "once", killed)
+    assert_equal_weights(tmp_path / "once/model.pt", killed / "model.pt")
     histories = [pd.read_csv(folder / "history.csv").drop(columns="seconds") for folder in (tmp_path / "once", killed)]
     pd.testing.assert_frame_equal(*histories)
 
     train(tmp_path / "other", seed=2)
     with pytest.raises(AssertionError):
-        assert_equal_weights(tmp_path / "once", tmp_path / "other")
+        assert_equal_weights(tmp_path / "once/model.pt", tmp_path / "other/model.pt")
 
 
 @pytest.mark.parametrize("architecture", [SSDLITE, "fasterrcnn_mobilenet_v3_large_320_fpn"])

@@ -1,8 +1,5 @@
 import itertools
 import json
-import multiprocessing
-import os
-import signal
 import threading
 import time
 
@@ -10,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from killed_training import assert_equal_weights, kill_in_epoch, linger, note_epochs, weights_of
 
 from scanline.core.errors import InputError
 from scanline.core.files import write_json
@@ -57,16 +55,6 @@ def train(files, folder, *, seed=1, task=TASK, model=MODEL, training=TRAINING, s
     return outputs
 
 
-def weights_of(path):
-    return torch.load(path, weights_only=True)["state"]
-
-
-def assert_equal_weights(first, second):
-    first, second = weights_of(first), weights_of(second)
-    assert first.keys() == second.keys()
-    assert all(torch.equal(first[name], second[name]) for name in first)
-
-
 def test_training_twice_gives_equal_weights_and_another_seed_gives_others(training_files, tmp_path):
     folders = [tmp_path / name for name in ("first", "second", "other")]
     outputs = [train(training_files, folder, seed=seed) for folder, seed in zip(folders, (1, 1, 2), strict=True)]
@@ -75,39 +63,18 @@ def test_training_twice_gives_equal_weights_and_another_seed_gives_others(traini
     assert not torch.equal(first["conv1.weight"], other["conv1.weight"])
 
 
-def _train_slowly(files, folder, ready):
-    """Train in a process of its own, and linger at the end of the third epoch, before anything of it is saved."""
-    original = Trainer._train_epoch
-
-    def slow_third_epoch(self, epoch):
-        loss = original(self, epoch)
-        if epoch == 3:
-            ready.touch()
-            time.sleep(60)
-        return loss
-
-    Trainer._train_epoch = slow_third_epoch
+def _train_until_killed(files, folder, ready):
+    linger(Trainer, 3, ready)
     train(files, folder)
 
 
 def test_kill_in_the_middle_of_an_epoch_resumes_to_equal_weights(training_files, tmp_path, monkeypatch):
     undisturbed = train(training_files, tmp_path / "undisturbed")
-    original = Trainer._train_epoch
-    ready = tmp_path / "in_third_epoch"
-    process = multiprocessing.get_context("spawn").Process(
-        target=_train_slowly, args=(training_files, tmp_path / "killed", ready)
-    )
-    process.start()
-    while not ready.exists():
-        time.sleep(0.05)
-        assert process.is_alive()
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
+    kill_in_epoch(_train_until_killed, training_files, tmp_path / "killed", ready=tmp_path / "in_third_epoch")
     assert not (tmp_path / "killed/model.pt").exists()
-    calls = []
-    monkeypatch.setattr(Trainer, "_train_epoch", lambda self, epoch: calls.append(epoch) or original(self, epoch))
+    epochs = note_epochs(monkeypatch, Trainer)
     resumed = train(training_files, tmp_path / "killed")
-    assert calls == [3, 4]
+    assert epochs == [3, 4]
     assert_equal_weights(undisturbed["model.pt"], resumed["model.pt"])
     columns = ["epoch", "train_loss", "val_loss", "learning_rate", "is_best"]
     pd.testing.assert_frame_equal(

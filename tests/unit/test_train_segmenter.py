@@ -1,14 +1,11 @@
 import json
-import multiprocessing
-import os
-import signal
 import sys
-import time
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from killed_training import assert_equal_weights, kill_in_epoch, linger, note_epochs, weights_of
 from segmentation_study import SIZE, TARGET, make_segmentation_study
 
 import train_segmenter as script
@@ -28,8 +25,9 @@ TASK = SegmentTask(
     positive_share=0.6,
     augmentation=Augmentation(horizontal_flip=True, crop_min_scale=0.8),
 )
-MODEL = ModelOptions(architecture="linknet", encoder="resnet18", weights="none", channels=1)
-TRAINING = TrainingOptions(epochs=3, patience_epochs=3, batch_size=8, learning_rate=1e-3, device="cpu")
+ENCODER = "timm-mobilenetv3_small_minimal_100"  # the smallest there is
+MODEL = ModelOptions(architecture="linknet", encoder=ENCODER, weights="none", channels=1)
+TRAINING = TrainingOptions(epochs=2, patience_epochs=2, batch_size=8, learning_rate=1e-3, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -64,54 +62,22 @@ def train(study, folder, *, seed=1, weights=None, **changes):
     return outputs
 
 
-def state_of(path):
-    return torch.load(path, weights_only=True)["state"]
-
-
-def assert_equal_weights(first, second):
-    first, second = state_of(first), state_of(second)
-    assert first.keys() == second.keys()
-    assert all(torch.equal(first[name], second[name]) for name in first)
-
-
 @pytest.fixture(scope="module")
 def undisturbed(study, tmp_path_factory):
     return train(study, tmp_path_factory.mktemp("undisturbed"))
 
 
-def _train_slowly(study, folder, ready):
-    """Train in a process of its own, and linger at the end of the second epoch, before anything of it is saved."""
-    original = SegmentationTrainer._train_epoch
-
-    def slow_second_epoch(self, epoch):
-        loss = original(self, epoch)
-        if epoch == 2:
-            ready.touch()
-            time.sleep(60)
-        return loss
-
-    SegmentationTrainer._train_epoch = slow_second_epoch
+def _train_until_killed(study, folder, ready):
+    linger(SegmentationTrainer, 2, ready)
     train(study, folder)
 
 
 def test_kill_in_the_middle_of_an_epoch_resumes_to_equal_weights(study, undisturbed, tmp_path, monkeypatch):
-    ready = tmp_path / "in_second_epoch"
-    process = multiprocessing.get_context("spawn").Process(
-        target=_train_slowly, args=(study, tmp_path / "killed", ready)
-    )
-    process.start()
-    while not ready.exists():
-        time.sleep(0.05)
-        assert process.is_alive()
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
+    kill_in_epoch(_train_until_killed, study, tmp_path / "killed", ready=tmp_path / "in_second_epoch")
     assert not (tmp_path / "killed/model.pt").exists()
-    original, calls = SegmentationTrainer._train_epoch, []
-    monkeypatch.setattr(
-        SegmentationTrainer, "_train_epoch", lambda self, epoch: calls.append(epoch) or original(self, epoch)
-    )
+    epochs = note_epochs(monkeypatch, SegmentationTrainer)
     resumed = train(study, tmp_path / "killed")
-    assert calls == [2, 3]
+    assert epochs == [2]
     assert_equal_weights(undisturbed["model"], resumed["model"])
     columns = ["epoch", "train_loss", "val_loss", "dice", "learning_rate", "is_best"]
     first, second = (pd.read_csv(run["history"])[columns] for run in (undisturbed, resumed))
@@ -120,8 +86,10 @@ def test_kill_in_the_middle_of_an_epoch_resumes_to_equal_weights(study, undistur
 
 def test_training_twice_gives_equal_weights_and_another_seed_gives_others(study, undisturbed, tmp_path):
     assert_equal_weights(undisturbed["model"], train(study, tmp_path / "again")["model"])
-    other = state_of(train(study, tmp_path / "other", seed=2)["model"])
-    assert not torch.equal(state_of(undisturbed["model"])["encoder.conv1.weight"], other["encoder.conv1.weight"])
+    one_epoch = TRAINING.model_copy(update={"epochs": 1})
+    other = weights_of(train(study, tmp_path / "other", seed=2, training=one_epoch)["model"])
+    first = next(name for name in other if name.startswith("encoder."))
+    assert not torch.equal(weights_of(undisturbed["model"])[first], other[first])
 
 
 def test_the_record_says_what_was_trained_on(undisturbed):
@@ -129,7 +97,7 @@ def test_the_record_says_what_was_trained_on(undisturbed):
     assert record["images_of_unknown_mask"] == {"test": 1, "train": 1, "val": 1}
     assert (record["n_train"], record["n_val"]) == (23, 7)
     assert (record["n_train_with_lesion"], record["n_val_with_lesion"]) == (11, 4)
-    assert (record["architecture"], record["encoder"], record["loss"]) == ("linknet", "resnet18", "bce_dice")
+    assert (record["architecture"], record["encoder"], record["loss"]) == ("linknet", ENCODER, "bce_dice")
     assert record["versions"]["segmentation-models-pytorch"]
     history = pd.read_csv(undisturbed["history"])
     assert history.loc[history["is_best"], "epoch"].tolist() == [record["best_epoch"]]
@@ -155,7 +123,8 @@ def test_val_is_measured_over_all_its_pixels_at_once(study, undisturbed, tmp_pat
     assert values[0]["dice"] == pytest.approx(dice, abs=1e-3)
 
 
-def test_it_overfits_four_images(tmp_path):
+def test_it_overfits_four_images(tmp_path, monkeypatch):
+    monkeypatch.setattr(SegmentationTrainer, "_save_checkpoint", lambda self: None)  # takes longer than an epoch
     rng = np.random.default_rng(0)
     pixels, masks = rng.integers(40, 90, (4, 32, 32), dtype=np.uint8), np.zeros((4, 32, 32), dtype=np.uint8)
     for number in range(4):
@@ -163,7 +132,8 @@ def test_it_overfits_four_images(tmp_path):
     pixels += 60 * masks
     four = MaskSamples(np.array(list("abcd"), object), np.arange(4), np.ones((4, 1), np.float32), pixels, masks=masks)
     training = TrainingOptions(epochs=24, patience_epochs=24, batch_size=4, learning_rate=3e-3, device="cpu")
-    job = SegmentationJob(SegmentTask(kind="segment", target=TARGET), MODEL, training, 1, CPU)
+    model = MODEL.model_copy(update={"encoder": "resnet18"})
+    job = SegmentationJob(SegmentTask(kind="segment", target=TARGET), model, training, 1, CPU)
     torch.set_num_threads(1)
     SegmentationTrainer(job, four, four, tmp_path).fit()
     history = pd.read_csv(tmp_path / "history.csv")
@@ -182,7 +152,7 @@ def test_weights_of_the_encoder_are_loaded_from_torchvisions_file(study, tmp_pat
     training = TRAINING.model_copy(update={"epochs": 1, "learning_rate": 1e-9})
     model = ModelOptions(architecture="unet", encoder="resnet18", weights="imagenet", channels=3)
     outputs = train(study, tmp_path / "run", model=model, training=training, weights=tmp_path / "resnet18.pth")
-    torch.testing.assert_close(state_of(outputs["model"])["encoder.conv1.weight"], given["conv1.weight"])
+    torch.testing.assert_close(weights_of(outputs["model"])["encoder.conv1.weight"], given["conv1.weight"])
     assert load_segmenter(outputs["model"], CPU)[0].mean == (0.485, 0.456, 0.406)
 
 
@@ -235,6 +205,8 @@ def test_a_file_that_is_no_segmenter_is_one_line(tmp_path):
 def test_early_stopping_goes_by_the_val_loss(study, tmp_path, monkeypatch):
     losses = iter([0.5, 0.3, 0.4, 0.6])
     monkeypatch.setattr(SegmentationTrainer, "validate", lambda self: {"val_loss": next(losses), "dice": 0.5})
+    monkeypatch.setattr(SegmentationTrainer, "_train_epoch", lambda self, epoch: (0.5, 23))
+    monkeypatch.setattr(SegmentationTrainer, "_save_checkpoint", lambda self: None)
     training = TRAINING.model_copy(update={"epochs": 9, "patience_epochs": 2})
     record = json.loads(train(study, tmp_path / "run", training=training)["run"].read_text())
     assert (record["epochs"], record["best_epoch"], record["stopped_early"]) == (4, 2, True)

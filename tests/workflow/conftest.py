@@ -53,7 +53,7 @@ TINY = {
             "models": {
                 "shufflenet": {"architecture": "shufflenet_v2_x0_5", "weights": "none", "channels": 1},
                 "ssdlite": {"architecture": "ssdlite320_mobilenet_v3_large", "weights": "none", "channels": 1},
-                "yolov8n": {"weights": "none", "channels": 1},
+                "yolo": {"architecture": "yolov8n", "weights": "none", "channels": 1},
                 "linknet": {"architecture": "linknet", "encoder": "mobilenet_v2", "weights": "none", "channels": 1},
             },
             "runs": [
@@ -64,7 +64,7 @@ TINY = {
                     "seeds": [42],
                 },
                 {"split": "naive_image", "tasks": ["classify"], "models": ["shufflenet"], "seeds": [42]},
-                {"split": "grouped", "tasks": ["detect"], "models": ["ssdlite", "yolov8n"], "seeds": [42]},
+                {"split": "grouped", "tasks": ["detect"], "models": ["ssdlite", "yolo"], "seeds": [42]},
                 {"split": "grouped", "tasks": ["segment"], "models": ["linknet"], "seeds": [42]},
             ],
         }

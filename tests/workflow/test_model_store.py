@@ -23,7 +23,7 @@ KINDS = {  # a run of each kind of task and of each family of detectors, and its
     "grouped/classify/shufflenet/seed42": "train_classifier",
     "grouped/segment/linknet/seed42": "train_segmenter",
     "grouped/detect/ssdlite/seed42": "train_detector",
-    "grouped/detect/yolov8n/seed42": "train_detector",
+    "grouped/detect/yolo/seed42": "train_detector",
 }
 DEADLINE_SECONDS = 240
 
@@ -121,7 +121,7 @@ FACTS = {  # what run.json says of each engine: facts, and names of packages
         {"architecture": "ssdlite320_mobilenet_v3_large", "family": "torchvision", "classes": ["haemorrhage"]},
         TORCH,
     ),
-    "grouped/detect/yolov8n/seed42": (
+    "grouped/detect/yolo/seed42": (
         {"architecture": "yolov8n", "family": "ultralytics", "classes": ["haemorrhage"]},
         TORCH | {"ultralytics"},
     ),
@@ -143,7 +143,7 @@ def test_the_record_of_each_engine_says_what_was_trained_and_where_it_lies(finis
     study, (_, task, model, _) = config.studies["phe_sich"], run.split("/")
     assert record["options"] == {
         "task": study.tasks[task].model_dump(mode="json"),
-        "model": study.models[model].model_dump(mode="json"),
+        "model": study.models[model].network(),
         "training": study.training.model_dump(mode="json"),
     }
     stored = finished.root / "results/model_store" / record["store_key"] / "model.pt"

@@ -45,7 +45,14 @@ def test_every_target_plans_under_every_preset(preset):
 def test_the_demo_stays_small():
     jobs = jobs_under("demo")
     made = jobs["total"] - sum(jobs[target] for target in TARGETS)
-    assert made <= 36  # 16 for data, splits, comparison and pages, and four for each of five models
+    assert made <= 35  # 15 for data, splits, comparisons and pages, and four for each of five models
+
+
+def test_the_demo_has_every_kind_of_task():
+    kinds = {"classifier": 2, "multilabel": 1, "detector": 1, "segmenter": 1}
+    jobs = jobs_under("demo")
+    assert {kind: jobs[f"evaluate_{kind}"] for kind in kinds} == kinds
+    assert {kind: jobs[f"plot_{kind}"] for kind in kinds} == kinds
 
 
 @pytest.mark.parametrize("target", ["all", "phe_sich", "figures", "report"])

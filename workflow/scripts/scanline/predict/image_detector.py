@@ -1,6 +1,5 @@
 """A detector of any family on single images: the boxes that reach the threshold, in pixels of the image."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,7 +7,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from scanline.predict.detector import boxes_in_original, load_detector
 from scanline.predict.image_models import Answer
@@ -24,7 +22,6 @@ class ImageDetector:
 
     def __init__(self, path: Path, rules: Mapping[str, Rule], device: torch.device) -> None:
         self.spec, self.detector = load_detector(path, device)
-        _put_back_image_open()
         self.threshold = rules[self.spec.classes[0]].threshold  # one score for all classes
         self.size_px = self.spec.image_size_px
 
@@ -57,16 +54,6 @@ class ImageDetector:
             pictures={"boxes": draw_boxes(grey, corners, words, numbers)},
             told={"positive": bool(boxes), "threshold": self.threshold, "detections": boxes},
         )
-
-
-def _put_back_image_open() -> None:
-    """Undo what ultralytics does to `Image.open` when it is imported.
-
-    Its own goes looking for another package where a file is no image, and then fails in another way than Pillow's.
-    """
-    patches = sys.modules.get("ultralytics.utils.patches")
-    if patches is not None:
-        Image.open = patches._image_open
 
 
 def open_model(path: Path, rules: Mapping[str, Rule], device: torch.device) -> ImageDetector:

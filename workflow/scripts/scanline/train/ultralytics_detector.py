@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import nn
 
 import scanline.core.torchvision_compat  # noqa: F401  (has to come before ultralytics)
@@ -67,8 +68,12 @@ def _import(folder: Path) -> None:
     os.environ.update(
         YOLO_CONFIG_DIR=str(folder.absolute()), YOLO_OFFLINE="true", YOLO_AUTOINSTALL="false", YOLO_VERBOSE="false"
     )
-    with np.printoptions():  # which the package changes for the whole process
+    # What the package changes for the whole process is put back. Its Image.open goes looking for another package where
+    # a file is no image; its torch.save waits and tries again where a disk is full.
+    open_image, save = Image.open, torch.save
+    with np.printoptions():
         from ultralytics.utils import SETTINGS
+    Image.open, torch.save = open_image, save
 
     SETTINGS.update(dict.fromkeys(INTEGRATIONS, False))  # type: ignore[no-untyped-call]
 
