@@ -75,7 +75,7 @@ def test_image_and_mask_change_alike_and_as_for_other_tasks():
 def test_the_mask_is_sampled_at_the_nearest_pixel():
     mask = (torch.rand(8, 1, 16, 16, generator=torch.Generator().manual_seed(1)) < 0.5).float()
     numbers = torch.arange(256).view(1, 1, 16, 16).expand(8, 1, 16, 16)  # each pixel's own
-    options = Augmentation(crop_min_scale=0.3)
+    options = Augmentation(crop_min_scale=0.3, rotation_degrees=180)
     changed, nearest = augment_pair(mask.to(torch.uint8), mask, options, torch.Generator().manual_seed(2))
     _, which = augment_pair(mask.to(torch.uint8), numbers.float(), options, torch.Generator().manual_seed(2))
     assert torch.equal(nearest, mask.flatten(1).gather(1, which.flatten(1).long()).view_as(mask))

@@ -438,10 +438,12 @@ def fitted_run(kind, study):
         masks[truth, 8:20, 8:20] = 1
         masks[3] = 255
         maps = {name: rng.integers(0, 256, (SIZE, SIZE), dtype=np.uint8) for name in names}
-        (study / "prepared/masks").mkdir(parents=True, exist_ok=True)
-        np.save(study / "prepared/masks/oedema.npy", masks)
+        prepared = study / f"prepared/{SIZE}px"
+        (prepared / "masks").mkdir(parents=True, exist_ok=True)
+        np.save(prepared / "masks/oedema.npy", masks)
+        write_json(study / "models/grouped/seed1/run.json", {"image_size_px": SIZE})
         rows = frame.assign(row=range(12))
-        write_table(rows[["image_id", "row"]], study / "prepared/pixels.parquet")
+        write_table(rows[["image_id", "row"]], prepared / "pixels.parquet")
         write_maps(place / "maps.npz", maps.values())
         write_table(rows, place / "maps.parquet")
         truths = MaskTruths(masks, dict(zip(names, range(12), strict=True)))

@@ -137,6 +137,21 @@ def test_augmentation_flips_half_and_crops_within_the_image():
     assert torch.equal(cropped, again)
 
 
+def test_rotation_turns_images_about_their_centre_by_up_to_the_angle():
+    size = 65
+    down, across = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    spot = ((across - 52) ** 2 + (down - 32) ** 2 <= 4).to(torch.uint8) * 200  # 20 px right of the centre
+    options = Augmentation(rotation_degrees=30)
+    turned = augment(spot.expand(300, 1, size, size), options, torch.Generator().manual_seed(0))
+    mass = turned.sum(dim=(1, 2, 3))
+    x, y = ((turned * place).sum(dim=(1, 2, 3)) / mass - 32 for place in (across, down))
+    assert torch.allclose(torch.hypot(x, y), torch.full((300,), 20.0), atol=0.1)
+    degrees = torch.rad2deg(torch.atan2(y, x))
+    assert 28 < float(degrees.max()) < 30.3
+    assert -30.3 < float(degrees.min()) < -28
+    assert abs(float(degrees.mean())) < 3
+
+
 @pytest.mark.parametrize("architecture", ["resnet18", "vgg16", "densenet121", "efficientnet_b0", "convnext_tiny"])
 def test_grad_cam_weights_sum_to_the_hand_computed_map(architecture):
     torch.manual_seed(0)

@@ -10,7 +10,7 @@ from scanline.train.detection import DetectionJob, DetectionSamples, DetectorSpe
 from scanline.train.device import be_deterministic
 from scanline.train.model_store import CHECKPOINT
 from scanline.train.network_names import DETECTION_MODELS
-from scanline.train.options import Augmentation, DetectTask, ModelOptions, TrainingOptions
+from scanline.train.options import BoxAugmentation, DetectTask, ModelOptions, TrainingOptions
 from scanline.train.torchvision_detector import (
     DetectorTrainer,
     build_detector,
@@ -52,7 +52,7 @@ def four_images(repeats=1):
 
 def job(*, epochs, augmentation=None, precision="float32", seed=1, learning_rate=2e-3, **training):
     return DetectionJob(
-        DetectTask(kind="detect", targets=("bleed",), augmentation=augmentation or Augmentation()),
+        DetectTask(kind="detect", targets=("bleed",), augmentation=augmentation or BoxAugmentation()),
         ModelOptions(architecture=SSDLITE, weights="none", channels=1),
         TrainingOptions(
             **{"epochs": epochs, "patience_epochs": epochs, "batch_size": 4, "device": "cpu"} | training,
@@ -94,7 +94,7 @@ def test_a_detector_overfits_four_images(tmp_path):
     assert max(found[3].scores, default=0) < min(one.scores[0] for one in found[:3])
 
 
-AUGMENTED = Augmentation(horizontal_flip=True, crop_min_scale=0.7)
+AUGMENTED = BoxAugmentation(horizontal_flip=True, crop_min_scale=0.7)
 
 
 def train(folder, seed=1):

@@ -21,7 +21,7 @@ from scanline.train.detection import (
 )
 from scanline.train.detection_ap import average_precision
 from scanline.train.detection_batches import augment_with_boxes, gather_boxes
-from scanline.train.options import Augmentation
+from scanline.train.options import BoxAugmentation
 
 
 @pytest.fixture
@@ -176,9 +176,9 @@ def one_rectangle(size=64, count=1):
 @pytest.mark.parametrize(
     "options",
     [
-        Augmentation(horizontal_flip=True),
-        Augmentation(vertical_flip=True),
-        Augmentation(horizontal_flip=True, vertical_flip=True, crop_min_scale=0.5),
+        BoxAugmentation(horizontal_flip=True),
+        BoxAugmentation(vertical_flip=True),
+        BoxAugmentation(horizontal_flip=True, vertical_flip=True, crop_min_scale=0.5),
     ],
 )
 def test_boxes_go_where_their_pixels_go(options):
@@ -203,7 +203,7 @@ def test_boxes_go_where_their_pixels_go(options):
 def test_flips_are_exact_and_come_from_the_generator():
     samples = one_rectangle(count=16)
     images, targets = gather_boxes(samples, torch.arange(16))
-    options = Augmentation(horizontal_flip=True)
+    options = BoxAugmentation(horizontal_flip=True)
     _, first = augment_with_boxes(images, targets, options, torch.Generator().manual_seed(5))
     _, again = augment_with_boxes(images, targets, options, torch.Generator().manual_seed(5))
     flipped = 0
@@ -218,7 +218,9 @@ def test_flips_are_exact_and_come_from_the_generator():
 def test_boxes_are_cut_at_the_crop_and_dropped_below_a_quarter():
     samples = one_rectangle(count=200)
     images, targets = gather_boxes(samples, torch.arange(200))
-    _, moved = augment_with_boxes(images, targets, Augmentation(crop_min_scale=0.1), torch.Generator().manual_seed(1))
+    _, moved = augment_with_boxes(
+        images, targets, BoxAugmentation(crop_min_scale=0.1), torch.Generator().manual_seed(1)
+    )
     lost = sum(len(target["boxes"]) == 0 for target in moved)
     assert 20 < lost < 180
     assert all(((target["boxes"] >= 0) & (target["boxes"] <= 64)).all() for target in moved)

@@ -21,7 +21,7 @@ from scanline.prepare.yolo_export import YoloSubset, write_yolo
 from scanline.train import ultralytics_detector
 from scanline.train.detection import MIN_SCORE, DetectorSpec
 from scanline.train.detection_ap import average_precision
-from scanline.train.options import Augmentation
+from scanline.train.options import BoxAugmentation
 from scanline.train.ultralytics_detector import (
     augmentation_settings,
     fit_ultralytics,
@@ -434,7 +434,7 @@ def subset_of(samples):
 
 def test_val_images_and_boxes_reach_the_network_as_the_cache_holds_them(tmp_path, trainer_module):
     samples = make_samples(12)
-    images = images_of(trainer_module, tmp_path, samples, "val", Augmentation())
+    images = images_of(trainer_module, tmp_path, samples, "val", BoxAugmentation())
     assert len(images) == 12
     for position in range(12):
         item = images[position]
@@ -446,7 +446,7 @@ def test_val_images_and_boxes_reach_the_network_as_the_cache_holds_them(tmp_path
 
 def test_training_images_move_with_their_boxes_onto_black_by_epoch_and_image_alone(tmp_path, trainer_module):
     samples = make_samples(6)
-    images = images_of(trainer_module, tmp_path, samples, "train", Augmentation(horizontal_flip=True))
+    images = images_of(trainer_module, tmp_path, samples, "train", BoxAugmentation(horizontal_flip=True))
     images.epoch_seed = 7
     forwards = [images[position]["img"] for position in range(6)]
     backwards = [images[position]["img"] for position in reversed(range(6))][::-1]
@@ -468,10 +468,10 @@ def test_training_images_move_with_their_boxes_onto_black_by_epoch_and_image_alo
 
 
 def test_the_task_decides_on_flips_and_its_crop_is_a_zoom():
-    settings = augmentation_settings(Augmentation(vertical_flip=True, crop_min_scale=0.25))
+    settings = augmentation_settings(BoxAugmentation(vertical_flip=True, crop_min_scale=0.25))
     assert (settings["fliplr"], settings["flipud"]) == (0.0, 0.5)
     assert settings["scale"] == [0.75, 2.0]
-    assert augmentation_settings(Augmentation())["scale"] == [0.75, 1.25]
+    assert augmentation_settings(BoxAugmentation())["scale"] == [0.75, 1.25]
 
 
 def test_boxes_are_suppressed_cut_to_the_image_and_ordered(trainer_module):

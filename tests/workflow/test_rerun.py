@@ -212,7 +212,7 @@ def test_touched_files_rerun_nothing(project):
 
 def test_a_touched_table_reruns_nothing(project):
     touch(project.results.rglob("curated/*.parquet"))
-    touch(project.results.rglob("prepared/*"))
+    touch(project.results.rglob("prepared/**/*.*"))
     assert project.planned() == NOTHING
 
 

@@ -146,17 +146,33 @@ def split_options(wildcards):
 
 
 def pixel_options(wildcards):
-    return as_json(study_of(wildcards).pixels)
+    return as_json({**study_of(wildcards).pixels.model_dump(), "image_size_px": int(wildcards.size)})
 
 
 def mask_options(wildcards):
     study = study_of(wildcards)
     outlining = [name for name, source in study.sources.items() if source.curate.mask_class == wildcards.label]
-    return as_json({**study.pixels.model_dump(), "target": wildcards.label, "sources": outlining})
+    pixels = {**study.pixels.model_dump(), "image_size_px": int(wildcards.size)}
+    return as_json({**pixels, "target": wildcards.label, "sources": outlining})
+
+
+def prepared(wildcards):
+    """The folder of the caches that a task sees: those of its image size."""
+    study = study_of(wildcards)
+    size = study.tasks[wildcards.task].image_size_px or study.pixels.image_size_px
+    return f"<results>/{wildcards.study}/prepared/{size}px"
+
+
+def pixel_cache(wildcards):
+    return f"{prepared(wildcards)}/pixels.npy"
+
+
+def pixel_index(wildcards):
+    return f"{prepared(wildcards)}/pixels.parquet"
 
 
 def mask_cache(wildcards):
-    return f"<results>/{wildcards.study}/prepared/masks/{study_of(wildcards).tasks[wildcards.task].target}.npy"
+    return f"{prepared(wildcards)}/masks/{study_of(wildcards).tasks[wildcards.task].target}.npy"
 
 
 def train_options(wildcards):

@@ -118,7 +118,7 @@ rule evaluate_segmenter:
         maps=f"<results>/{{study}}/predictions/{RUN_FILES}/maps.npz",
         table=f"<results>/{{study}}/predictions/{RUN_FILES}/maps.parquet",
         masks=mask_cache,
-        index="<results>/{study}/prepared/pixels.parquet",
+        index=pixel_index,
         images="<results>/{study}/curated/images.parquet",
         labels="<results>/{study}/curated/labels.parquet",
     output:

@@ -6,8 +6,8 @@ needs the model.
 rule predict_classifier:
     input:
         model=f"<results>/{{study}}/models/{RUN_FILES}/model.pt",
-        pixels="<results>/{study}/prepared/pixels.npy",
-        index="<results>/{study}/prepared/pixels.parquet",
+        pixels=pixel_cache,
+        index=pixel_index,
         labels="<results>/{study}/curated/labels.parquet",
         split="<results>/{study}/splits/{split}/split.parquet",
     output:
@@ -36,8 +36,8 @@ rule predict_classifier:
 rule predict_segmenter:
     input:
         model=f"<results>/{{study}}/models/{RUN_FILES}/model.pt",
-        pixels="<results>/{study}/prepared/pixels.npy",
-        index="<results>/{study}/prepared/pixels.parquet",
+        pixels=pixel_cache,
+        index=pixel_index,
         masks=mask_cache,
         split="<results>/{study}/splits/{split}/split.parquet",
     output:
@@ -66,8 +66,8 @@ rule predict_segmenter:
 rule predict_detector:
     input:
         model=f"<results>/{{study}}/models/{RUN_FILES}/model.pt",
-        pixels="<results>/{study}/prepared/pixels.npy",
-        index="<results>/{study}/prepared/pixels.parquet",
+        pixels=pixel_cache,
+        index=pixel_index,
         images="<results>/{study}/curated/images.parquet",
         boxes="<results>/{study}/curated/boxes.parquet",
         labels="<results>/{study}/curated/labels.parquet",

@@ -5,12 +5,12 @@ rule cache_pixels:
     input:
         images="<results>/{study}/curated/images.parquet",
     output:
-        pixels="<results>/{study}/prepared/pixels.npy",
-        index="<results>/{study}/prepared/pixels.parquet",
+        pixels="<results>/{study}/prepared/{size}px/pixels.npy",
+        index="<results>/{study}/prepared/{size}px/pixels.parquet",
     log:
-        "<logs>/cache_pixels/{study}.log",
+        "<logs>/cache_pixels/{study}/{size}px.log",
     benchmark:
-        "<benchmarks>/cache_pixels/{study}.tsv"
+        "<benchmarks>/cache_pixels/{study}/{size}px.tsv"
     conda:
         "../../envs/curate.yaml"
     threads: 2
@@ -26,13 +26,13 @@ rule cache_masks:
     input:
         images="<results>/{study}/curated/images.parquet",
         labels="<results>/{study}/curated/labels.parquet",
-        index="<results>/{study}/prepared/pixels.parquet",
+        index="<results>/{study}/prepared/{size}px/pixels.parquet",
     output:
-        masks="<results>/{study}/prepared/masks/{label}.npy",
+        masks="<results>/{study}/prepared/{size}px/masks/{label}.npy",
     log:
-        "<logs>/cache_masks/{study}/{label}.log",
+        "<logs>/cache_masks/{study}/{size}px/{label}.log",
     benchmark:
-        "<benchmarks>/cache_masks/{study}/{label}.tsv"
+        "<benchmarks>/cache_masks/{study}/{size}px/{label}.tsv"
     conda:
         "../../envs/curate.yaml"
     params:

@@ -7,8 +7,8 @@ done before is linked.
 
 rule train_classifier:
     input:
-        pixels="<results>/{study}/prepared/pixels.npy",
-        index="<results>/{study}/prepared/pixels.parquet",
+        pixels=pixel_cache,
+        index=pixel_index,
         labels="<results>/{study}/curated/labels.parquet",
         split="<results>/{study}/splits/{split}/split.parquet",
         receipt="<results>/{study}/splits/{split}/receipt.json",
@@ -43,8 +43,8 @@ rule train_classifier:
 
 rule train_segmenter:
     input:
-        pixels="<results>/{study}/prepared/pixels.npy",
-        index="<results>/{study}/prepared/pixels.parquet",
+        pixels=pixel_cache,
+        index=pixel_index,
         masks=mask_cache,
         split="<results>/{study}/splits/{split}/split.parquet",
         receipt="<results>/{study}/splits/{split}/receipt.json",
@@ -79,8 +79,8 @@ rule train_segmenter:
 
 rule train_detector:
     input:
-        pixels="<results>/{study}/prepared/pixels.npy",
-        index="<results>/{study}/prepared/pixels.parquet",
+        pixels=pixel_cache,
+        index=pixel_index,
         images="<results>/{study}/curated/images.parquet",
         boxes="<results>/{study}/curated/boxes.parquet",
         labels="<results>/{study}/curated/labels.parquet",

@@ -131,7 +131,7 @@ def _check_fitted_on(
     if not fitted or folder is None:
         return
     run = model.absolute().parent.relative_to(folder)
-    own = _digests_of_run(kind, classes, folder.parent, folder.parent / "predictions" / run)
+    own = _digests_of_run(kind, classes, folder.parent, run)
     if own is None:
         logger.info("%s has no predictions in %s to check the operating point against", model, folder.parent)
         return
@@ -145,8 +145,11 @@ def _check_fitted_on(
             )
 
 
-def _digests_of_run(kind: Kind, classes: Sequence[str], study: Path, predictions: Path) -> dict[str, str] | None:
+def _digests_of_run(kind: Kind, classes: Sequence[str], study: Path, run: Path) -> dict[str, str] | None:
     """Digests of the val predictions of a run, as operating points carry them; None where a file is not there."""
+    predictions, record = study / "predictions" / run, study / "models" / run / "run.json"
+    size = read_json(record).get("image_size_px") if record.exists() else None
+    prepared = study / f"prepared/{size}px"
     files = {
         "detect": (
             predictions / "detections.parquet",
@@ -156,8 +159,8 @@ def _digests_of_run(kind: Kind, classes: Sequence[str], study: Path, predictions
         "segment": (
             predictions / "maps.npz",
             predictions / "maps.parquet",
-            study / f"prepared/masks/{classes[0]}.npy",
-            study / "prepared/pixels.parquet",
+            prepared / f"masks/{classes[0]}.npy",
+            prepared / "pixels.parquet",
         ),
     }.get(kind, (predictions / "scores.parquet",))
     if not all(file.exists() for file in files):

@@ -1,5 +1,7 @@
 """From the pixel cache to what a network takes: gather, augment, normalise."""
 
+import math
+
 import numpy as np
 import torch
 from torch.nn import functional
@@ -35,26 +37,32 @@ def normalise(images: torch.Tensor, mean: tuple[float, ...], std: tuple[float, .
 
 
 def augment(images: torch.Tensor, options: Augmentation, generator: torch.Generator) -> torch.Tensor:
-    """Draw flips and a crop for each image of a batch, all at once.
+    """Draw flips, a crop and a rotation for each image of a batch, all at once.
 
-    The crop keeps the aspect ratio: a square of a random share (uniform between `crop_min_scale` and 1) of the
-    area at a random place, resized back by bilinear sampling.
+    The crop is a square of a random share (uniform between `crop_min_scale` and 1) of the area at a random place,
+    turned about its centre by a random angle (uniform between plus and minus `rotation_degrees`), and resized back
+    by bilinear sampling. Where it reaches beyond the image, the border is repeated.
 
     Args:
-        images: Shape (b, 1, h, w), uint8.
+        images: Shape (b, 1, size, size), uint8.
         options: What to draw.
         generator: The source of randomness, on the CPU, so that a GPU draws the same.
 
     Returns:
-        Shape (b, 1, h, w): uint8 where nothing was resampled, else float32 in [0, 255].
+        Shape (b, 1, size, size): uint8 where nothing was resampled, else float32 in [0, 255].
     """
     count = images.shape[0]
-    if options.crop_min_scale < 1:
+    if options.crop_min_scale < 1 or options.rotation_degrees > 0:
         area = options.crop_min_scale + (1 - options.crop_min_scale) * torch.rand(count, generator=generator)
         side = area.sqrt()
         shift = (1 - side).unsqueeze(1) * (2 * torch.rand(count, 2, generator=generator) - 1)
+        angle = torch.zeros(count)
+        if options.rotation_degrees > 0:
+            angle = math.radians(options.rotation_degrees) * (2 * torch.rand(count, generator=generator) - 1)
         theta = torch.zeros(count, 2, 3)
-        theta[:, 0, 0] = theta[:, 1, 1] = side
+        theta[:, 0, 0] = theta[:, 1, 1] = side * angle.cos()
+        theta[:, 1, 0] = side * angle.sin()
+        theta[:, 0, 1] = -theta[:, 1, 0]
         theta[:, :, 2] = shift
         grid = functional.affine_grid(theta.to(images.device), list(images.shape), align_corners=False)
         images = functional.grid_sample(

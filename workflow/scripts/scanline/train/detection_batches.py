@@ -5,7 +5,7 @@ import torch
 
 from scanline.train.batches import augment
 from scanline.train.detection import DetectionSamples
-from scanline.train.options import Augmentation
+from scanline.train.options import Augmentation, BoxAugmentation
 
 MIN_SHARE_LEFT = 0.25  # of a box's area that a crop must leave; less of a lesion cannot be told from none
 
@@ -36,7 +36,7 @@ def gather_boxes(samples: DetectionSamples, positions: torch.Tensor) -> tuple[to
 
 
 def augment_with_boxes(
-    images: torch.Tensor, targets: list[Target], options: Augmentation, generator: torch.Generator
+    images: torch.Tensor, targets: list[Target], options: BoxAugmentation, generator: torch.Generator
 ) -> tuple[torch.Tensor, list[Target]]:
     """Draw flips and a crop for each image, as `batches.augment` does, and carry the boxes along.
 
@@ -55,7 +55,8 @@ def augment_with_boxes(
     count, _, height, width = images.shape
     x = (torch.arange(width) + 0.5).expand(count, 1, height, width)
     y = (torch.arange(height) + 0.5).view(1, 1, height, 1).expand(count, 1, height, width)
-    changed = augment(torch.cat([images.float(), x, y], dim=1), options, generator)
+    drawn = Augmentation(**options.model_dump())
+    changed = augment(torch.cat([images.float(), x, y], dim=1), drawn, generator)
     origin_x, origin_y = changed[:, 1, 0].double(), changed[:, 2, :, 0].double()
     moved = [_move(target, origin_x[number], origin_y[number], width, height) for number, target in enumerate(targets)]
     return changed[:, :1], moved

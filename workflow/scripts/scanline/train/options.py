@@ -15,8 +15,8 @@ from scanline.train.network_names import (
 )
 
 
-class Augmentation(Options):
-    """Random changes of training images, drawn anew each epoch; val and test are never changed."""
+class BoxAugmentation(Options):
+    """Random changes of training images and their boxes, drawn anew each epoch; val and test are never changed."""
 
     horizontal_flip: bool = Field(default=False, description="Swap the image's left and right, half of the time.")
     vertical_flip: bool = Field(default=False, description="Swap the image's top and bottom, half of the time.")
@@ -28,7 +28,29 @@ class Augmentation(Options):
     )
 
 
-class ClassifyTask(Options):
+class Augmentation(BoxAugmentation):
+    """Random changes of training images, drawn anew each epoch; val and test are never changed."""
+
+    rotation_degrees: float = Field(
+        default=0.0,
+        ge=0,
+        le=180,
+        description="Random rotation by up to so many degrees either way; 0 = none. Boxes cannot be turned.",
+    )
+
+
+class ImageTask(Options):
+    """What all tasks have."""
+
+    image_size_px: int | None = Field(
+        default=None,
+        ge=16,
+        le=2048,
+        description="Width and height of the images that this task sees; null takes `pixels.image_size_px`.",
+    )
+
+
+class ClassifyTask(ImageTask):
     """One question a slice: is the class there? Images where nobody looked are left out."""
 
     kind: Literal["binary"] = Field(description="Binary classification of images.")
@@ -39,7 +61,7 @@ class ClassifyTask(Options):
     )
 
 
-class MultilabelTask(Options):
+class MultilabelTask(ImageTask):
     """Several questions a slice at once; a label that is unknown on an image is left out of the loss there."""
 
     kind: Literal["multilabel"] = Field(description="Multi-label classification of images.")
@@ -50,15 +72,15 @@ class MultilabelTask(Options):
     )
 
 
-class DetectTask(Options):
+class DetectTask(ImageTask):
     """Where is it: boxes. Images without boxes are background and stay in."""
 
     kind: Literal["detect"] = Field(description="Detection by boxes.")
     targets: tuple[str, ...] = Field(min_length=1, description="The study classes to find.")
-    augmentation: Augmentation = Field(default=Augmentation(), description="Of training images only.")
+    augmentation: BoxAugmentation = Field(default=BoxAugmentation(), description="Of training images only.")
 
 
-class SegmentTask(Options):
+class SegmentTask(ImageTask):
     """Which pixels: masks. Images whose mask is unknown are in no subset, and counted."""
 
     kind: Literal["segment"] = Field(description="Segmentation by masks.")

@@ -26,7 +26,7 @@ from scanline.train.detection_batches import Target, augment_with_boxes, gather_
 from scanline.train.engine import Engine
 from scanline.train.image_level import grey_statistics
 from scanline.train.model_file import load_model, save_model
-from scanline.train.options import Augmentation
+from scanline.train.options import BoxAugmentation
 from scanline.train.torchvision_classifier import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -214,7 +214,7 @@ class DetectorTrainer(Engine):
     def training_loss(self, positions: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Sum of the detector's losses over a batch, augmented."""
         images, targets = gather_boxes(self.train_samples, positions)
-        if self.job.task.augmentation != Augmentation():
+        if self.job.task.augmentation != BoxAugmentation():
             images, targets = augment_with_boxes(images, targets, self.job.task.augmentation, generator)
         if self.freezes_norm:
             _hold_norm(self.model.backbone)

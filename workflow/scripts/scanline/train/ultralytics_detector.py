@@ -35,7 +35,7 @@ from scanline.prepare.yolo_export import YoloSubset, write_yolo
 from scanline.train.detection import DetectionJob, Detections, DetectionSamples, DetectorSpec
 from scanline.train.device import choose_precision, describe_device
 from scanline.train.model_store import BEST, CHECKPOINT
-from scanline.train.options import Augmentation, TrainingOptions
+from scanline.train.options import BoxAugmentation, TrainingOptions
 
 # Shift and zoom of training images. Ultralytics' defaults are 0.1 and 0.5 (cfg/default.yaml), made for photographs;
 # heads in CT are of much the same size, so that half of its zoom is taken.
@@ -256,7 +256,7 @@ def _settings(job: DetectionJob, spec: DetectorSpec, work: Path) -> dict[str, An
     }
 
 
-def augmentation_settings(augmentation: Augmentation) -> dict[str, Any]:
+def augmentation_settings(augmentation: BoxAugmentation) -> dict[str, Any]:
     """Ultralytics' names for how training images are changed.
 
     Flips are the task's; so is a crop, as a zoom in. Shift and zoom are small and always there. Colours are not
