@@ -286,6 +286,16 @@ def test_a_wrong_key_of_a_task_is_told_by_its_kind(project):
     assert "Did you mean 'positive_share'?" in refused(project, change)
 
 
+def test_a_task_may_see_images_of_a_size_of_its_own_and_boxes_are_not_turned(project):
+    loaded = edit(project, lambda study: study["tasks"]["segment"].update(image_size_px=320))
+    assert loaded.studies["phe_sich"].tasks["segment"].image_size_px == 320
+
+    def turn(study):
+        study["tasks"]["detect"]["augmentation"] = {"rotation_degrees": 10}
+
+    assert "tasks.detect.augmentation.rotation_degrees" in refused(project, turn)
+
+
 def author_table(study):
     """The study with the classes of the author's labels.csv, which no box or mask gives."""
     study["labels"] += ["ivh", "iph", "sah"]

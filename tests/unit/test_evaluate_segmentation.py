@@ -467,6 +467,18 @@ def test_bca_intervals_are_there_too():
     assert dice["low"] < dice["value"] < dice["high"]
 
 
+def test_stratified_resamples_keep_the_number_of_patients_with_lesion():
+    pairs = [MaskPair(f"i{k}", blob(), blob() if k % 3 == 0 else blob() & False, f"p{k}") for k in range(12)]
+    drawn = {}
+    for stratified in (False, True):
+        options = EvaluateOptions(bootstrap_resamples=200, stratified=stratified)
+        result = evaluate_segmentation(measure_cases(pairs).images, options=options)
+        drawn[stratified] = result["image_level"]["metrics"]["precision"]  # all are called: the share with lesion
+    assert drawn[False]["value"] == drawn[True]["value"] == pytest.approx(1 / 3)
+    assert drawn[False]["low"] < 1 / 3 < drawn[False]["high"]
+    assert drawn[True]["low"] == pytest.approx(1 / 3) == drawn[True]["high"]
+
+
 def pair(image="a", truth=None, **given):
     return MaskPair(image, blob(), blob() if truth is None else truth, **given)
 

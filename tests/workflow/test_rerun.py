@@ -104,7 +104,7 @@ def run_of(job: str) -> list[str]:
     rule, _, *rest = job.split("/")
     if rule in {"compare_tasks", "plot_task_comparison"}:
         return ["grouped"]
-    return [] if rule in {"acquire_source", "curate_source", "cache_masks"} else rest
+    return [] if rule in {"acquire_source", "curate_source", "cache_pixels", "cache_masks"} else rest
 
 
 def and_followers(jobs: set[str], first: set[str]) -> set[str]:
@@ -201,7 +201,7 @@ def test_a_second_run_has_nothing_to_do(project):
 
 def test_the_table_of_rules_is_complete(all_jobs):
     assert {job.split("/")[0] for job in all_jobs} == set(FOLLOWERS)
-    assert len(all_jobs) == 39  # 9 before training, 4 for each of 6 models, 6 for their comparison and pages
+    assert len(all_jobs) == 40  # 10 before training, 4 for each of 6 models, 6 for their comparison and pages
 
 
 def test_touched_files_rerun_nothing(project):
@@ -290,7 +290,6 @@ def test_templates_and_pins_count(unchanged, all_jobs, file, old, new, first):
 
 # A change of the study, by the preset, and the first of the rules that it reruns.
 OPTIONS = {
-    "image size": ({"pixels": {"image_size_px": 96}}, {"cache_pixels"}),
     "learning rate": ({"training": {"learning_rate": 0.002}}, TRAIN),
     "loss of segmentation": ({"tasks": {"segment": {"loss": "focal"}}}, {"train_segmenter"}),
     "weights of classes": ({"tasks": {"multilabel": {"class_weights": False}}}, {"train_classifier multilabel"}),
@@ -324,6 +323,30 @@ def test_a_changed_option_reruns_what_carries_it_and_what_follows(unchanged, all
     with changed(unchanged.preset_file):
         unchanged.change_preset(studies={"phe_sich": values})
         assert unchanged.planned() == and_followers(all_jobs, first)
+
+
+@pytest.mark.parametrize(
+    ("values", "caches", "first"),
+    [
+        ({"pixels": {"image_size_px": 128}}, {"cache_pixels/phe_sich/128px"}, TRAIN - {"train_segmenter"}),
+        (
+            {"tasks": {"segment": {"image_size_px": 128}}},
+            {"cache_pixels/phe_sich/128px", "cache_masks/phe_sich/128px/perihaematomal_oedema"},
+            {"train_segmenter"},
+        ),
+        (
+            {"tasks": {"segment": {"image_size_px": 64}}},
+            {"cache_masks/phe_sich/64px/perihaematomal_oedema"},
+            {"train_segmenter"},
+        ),
+    ],
+)
+def test_another_image_size_makes_caches_of_that_size_for_the_tasks_that_see_it(
+    unchanged, all_jobs, values, caches, first
+):
+    with changed(unchanged.preset_file):
+        unchanged.change_preset(studies={"phe_sich": values})
+        assert unchanged.planned() == caches | and_followers(all_jobs, first)
 
 
 def test_a_new_figure_option_plots_again(unchanged, all_jobs):

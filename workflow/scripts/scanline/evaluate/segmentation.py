@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from scanline.evaluate.binary import Confusion, confusion_metrics, sum_outcomes, weigh_outcomes
-from scanline.evaluate.bootstrap import Statistic, count_clusters, divide, estimate, sum_by_cluster
+from scanline.evaluate.bootstrap import Statistic, count_clusters, divide, estimate, strata_of_clusters, sum_by_cluster
 from scanline.evaluate.inputs import Bools, Codes, Floats, as_clusters, refuse
 from scanline.evaluate.options import EvaluateOptions
 from scanline.evaluate.segmentation_cases import (
@@ -116,7 +116,9 @@ def evaluate_segmentation(
     statistic = SegmentationStatistic(
         known, clusters, known_volumes, volume_clusters, min_predicted_pixels=min_predicted_pixels
     )
-    estimates = estimate(statistic, statistic.clusters, options, "evaluate_segmentation", stream)
+    with_lesion = (known["kind"] == LESION_POSITIVE).to_numpy(dtype=bool)
+    strata = strata_of_clusters(with_lesion, clusters) if options.stratified else None
+    estimates = estimate(statistic, statistic.clusters, options, "evaluate_segmentation", stream, strata=strata)
     sections: dict[str, dict[str, Any]] = {name: {} for name in statistic.parts}
     for name, value in estimates.items():
         section, _, metric = name.partition(".")
