@@ -173,7 +173,7 @@ def _facts(test: pd.DataFrame) -> dict[str, str]:
         "typical": f"overlap nearest to the median{of_median}",
         "worst": "least overlap that still counts",
         "missed": f"no detection reaches threshold and overlap: {format_count(missed)} of {total} boxes",
-        "false": f"match no box, highest scores first: {format_count(false)} detections",
+        "false": f"detections that match no box, highest scores first: {format_count(false)}",
     }
 
 
