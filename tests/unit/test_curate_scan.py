@@ -26,7 +26,10 @@ from PIL import Image
 from scanline.acquire.manifest import make_manifest
 from scanline.core.errors import InputError
 from scanline.core.images import ImageError, decode_image
+from scanline.core.tables import THUMBNAILS, read_table, write_table
 from scanline.curate.merge import count_flow, merge_sources
+from scanline.curate.phash import perceptual_hash
+from scanline.curate.thumbnails import make_thumbnail
 
 HAEMORRHAGE, OEDEMA = LABELS
 BOX = (5, 4, 9, 9)
@@ -256,7 +259,7 @@ def test_tables_do_not_depend_on_the_order_of_the_manifest(raw):
         raw.add(index, index, boxes=[BOX, (30, 4, 41, 9)])
     files = make_manifest(raw.path)
     first, second = curate(raw, files), curate(raw, files.sample(frac=1, random_state=1))
-    for name in ("images", "boxes", "labels", "rejects"):
+    for name in ("images", "boxes", "labels", "rejects", "thumbnails"):
         pd.testing.assert_frame_equal(getattr(first, name), getattr(second, name))
 
 
@@ -269,6 +272,27 @@ def test_blank_and_nearly_uniform_images_have_no_hash_and_similar_images_close_o
     hashes = curate(raw).images["phash"]
     assert hashes.isna().tolist() == [False, True, True, False]
     assert (int(hashes[0], 16) ^ int(hashes[3], 16)).bit_count() <= 4
+
+
+def test_thumbnails_are_kept_of_images_with_a_hash_and_are_what_it_was_made_from(raw):
+    raw.add(1, 1, image=image_bytes(np.zeros((32, 40), np.uint8))).add(1, 2, image=b"x").add(2, 0)
+    curated = curate(raw)
+    informative = curated.images[curated.images["phash"].notna()]
+    assert curated.thumbnails["image_id"].tolist() == informative["image_id"].tolist()
+    assert len(curated.images) == 3
+    assert len(curated.thumbnails) == 2
+    for thumbnail, phash in zip(curated.thumbnails["thumbnail"], informative["phash"], strict=True):
+        pixels = np.frombuffer(thumbnail, np.uint8).reshape(32, 32)
+        assert perceptual_hash(pixels) == phash
+    assert curated.thumbnails["thumbnail"].iloc[1] == make_thumbnail(textured_pixels(200)).tobytes()
+
+
+def test_a_source_of_blank_images_alone_has_an_empty_table_of_thumbnails(tmp_path):
+    raw = RawFolder(tmp_path / "raw").add(1, 0, image=image_bytes(np.zeros((32, 40), np.uint8)))
+    thumbnails = curate(raw).thumbnails
+    write_table(thumbnails, tmp_path / "thumbnails.parquet", THUMBNAILS)
+    assert read_table(tmp_path / "thumbnails.parquet", THUMBNAILS).empty
+    assert len(merge_sources([curate(raw)], LABELS).thumbnails) == 0
 
 
 def test_merging_puts_sources_below_each_other_and_refuses_the_same_one_twice(raw, tmp_path):
@@ -296,7 +320,7 @@ def test_the_scripts_run_and_bad_input_is_one_line(raw, tmp_path):
     raw.add(2, 5, image=b"x")
     make_manifest(raw.path).to_parquet(tmp_path / "files.parquet")
     options = {"folder": str(raw.path), "labels": LABELS, "curate": OPTIONS}
-    names = ("images", "boxes", "labels", "rejects")
+    names = ("images", "boxes", "labels", "rejects", "thumbnails")
     scripts = REPOSITORY / "workflow/scripts"
     outputs = [part for name in names for part in (f"--{name}", str(tmp_path / f"{name}.parquet"))]
     curate_command = [sys.executable, str(scripts / "curate_source.py"), "--name", "src", *outputs]
@@ -308,6 +332,8 @@ def test_the_scripts_run_and_bad_input_is_one_line(raw, tmp_path):
     merge_command += [*outputs, *merged, "--flow", str(tmp_path / "flow.json")]
     merge_command += ["--options", json.dumps({"labels": LABELS})]
     subprocess.run(merge_command, check=True, env=environment, capture_output=True)
+    thumbnails = read_table(tmp_path / "m/thumbnails.parquet", THUMBNAILS)
+    assert thumbnails["image_id"].tolist() == ["src/SubdatasetC_PNG/set/image1/0001_00"]
     flow = json.loads((tmp_path / "flow.json").read_text())["sources"]["src"]
     assert (flow["files"], flow["images"], flow["refused"]) == (6, 1, 3)
     options["curate"] = OPTIONS | {"classes": {}}

@@ -32,6 +32,16 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     return decode_image(path.read_bytes())
 
 
+def channels_of(content: bytes) -> tuple[str, ...]:
+    """The channels of an image by their names, such as ("L",) or ("R", "G", "B", "A"); only its heading is read.
+
+    Args:
+        content: The bytes of a file that `decode_image` takes.
+    """
+    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        return image.getbands()
+
+
 def decode_image(content: bytes) -> NDArray[np.uint8]:
     """Decode the bytes of an image file completely to 8-bit grey.
 

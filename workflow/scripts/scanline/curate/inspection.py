@@ -11,9 +11,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from scanline.core.images import ImageError, decode_image
+from scanline.core.images import ImageError, channels_of, decode_image
 from scanline.core.log import progress
 from scanline.curate.phash import perceptual_hash
+from scanline.curate.thumbnails import make_thumbnail
 
 R = TypeVar("R")
 BINARY_VALUES = ({0, 255}, {0, 1})
@@ -28,6 +29,8 @@ class Inspected:
         size: (width, height) in pixels; None where it did not decode.
         problem: Why it did not decode.
         phash: Perceptual hash of an image; None for low content.
+        thumbnail: The 1,024 bytes that the hash was made from; None for low content.
+        channels: Names of an image's channels.
         is_empty: Whether no pixel of a mask is above 0.
         odd_values: Grey values of a mask that is not binary, the first few.
     """
@@ -36,6 +39,8 @@ class Inspected:
     size: tuple[int, int] | None = None
     problem: str | None = None
     phash: str | None = None
+    thumbnail: bytes | None = None
+    channels: tuple[str, ...] = ()
     is_empty: bool = True
     odd_values: tuple[int, ...] = ()
 
@@ -54,7 +59,15 @@ def inspect_image(path: Path) -> Inspected:
     except ImageError as error:
         return Inspected(_sha256(content), problem=str(error))
     size = (pixels.shape[1], pixels.shape[0])
-    return Inspected(_sha256(content), size, phash=perceptual_hash(pixels))
+    thumbnail = make_thumbnail(pixels)
+    phash = perceptual_hash(thumbnail)
+    return Inspected(
+        _sha256(content),
+        size,
+        phash=phash,
+        thumbnail=None if phash is None else thumbnail.tobytes(),
+        channels=channels_of(content or b""),
+    )
 
 
 def inspect_mask(path: Path) -> Inspected:

@@ -23,6 +23,7 @@ KEYS = {
     "volume_id": "volume",
     "group_id": "group",
     "sha256": "file content",
+    "near_duplicate": "picture (near-duplicates, confirmed on thumbnails)",
     "phash": "perceptual hash (a hint: different heads can share one)",
 }
 
