@@ -45,8 +45,8 @@ def write(path: Path, *lines: str, end: str = "\n") -> Path:
     return path
 
 
-def curated(folder: Path, **layout):
-    """The tables of a folder and its flow."""
+def curated(folder: Path, files=None, **layout):
+    """The tables of a folder and its flow; `files` is its manifest where another is wanted."""
     curate = {
         "adapter": "nih_chestxray14",
         "layout": {"images": "none", **layout},
@@ -55,7 +55,7 @@ def curated(folder: Path, **layout):
         "modality": "DX",
     }
     options = CurateSource.model_validate({"folder": str(folder), "labels": LABELS, "curate": curate})
-    files = make_manifest(folder)
+    files = make_manifest(folder) if files is None else files
     manifest = folder.parent / "files.parquet"
     tables = curate_source("nih", files, manifest, options)
     return tables, count_flow(files, tables, manifest)

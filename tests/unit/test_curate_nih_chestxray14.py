@@ -1,10 +1,18 @@
+import io
+import tarfile
+
 import numpy as np
 import pandas as pd
 import pytest
 from chestxray14_files import BOXES, HEADING, ROWS_2017, ROWS_2020, curated, write
 from PIL import Image
 
+from scanline.acquire.local import acquire
+from scanline.acquire.options import LocalSource
 from scanline.core.errors import InputError
+from scanline.split.groups import find_groups
+from scanline.split.options import OfficialSplit
+from scanline.split.protocols import assign_split
 
 
 def reasons(tables):
@@ -138,6 +146,43 @@ def test_official_folders_with_images_of_one_two_and_four_channels(folder):
     counts = reasons(tables)
     assert counts["row_without_image"] == counts["image_not_in_table"] == counts["channels_reduced"] == 1
     assert (flow["images"], flow["images_without_file"], flow["refused"]) == (2, 0, 1)
+
+
+def test_the_official_layout_as_archives_is_curated_and_split_by_its_lists(folder):
+    """All that is published: archives of images, label file, boxes and both lists."""
+    rng = np.random.default_rng(1)
+    rows = [
+        f"{patient:08d}_{image:03d}.png,{'Mass' if image else 'No Finding'},{image},{patient},50,F,PA,1,1,1,1"
+        for patient in range(1, 11)
+        for image in range(2)
+    ]
+    names = [row.split(",")[0] for row in rows]
+    write_2020(folder, name="Data_Entry_2017_v2020.csv", rows=rows)
+    write(folder / "BBox_List_2017.csv", BOXES[0], f"{names[3]},Mass,100,200,300,400,,,")
+    write(folder / "train_val_list.txt", *names[:16])
+    write(folder / "test_list.txt", *names[16:])
+    for number, part in enumerate((names[:10], names[10:]), start=1):
+        with tarfile.open(folder / f"images_{number:03d}.tar.gz", "w:gz") as archive:
+            for name in part:
+                content = io.BytesIO()
+                pixels = rng.integers(0, 255, (16, 16), dtype=np.uint8).repeat(64, axis=0).repeat(64, axis=1)
+                Image.fromarray(pixels).save(content, "PNG")
+                info = tarfile.TarInfo(f"images/{name}")
+                info.size = len(content.getvalue())
+                content.seek(0)
+                archive.addfile(info, content)
+    files = acquire(LocalSource(method="local", path=str(folder), how_to_get="-", unpack=True))
+    tables, flow = curated(folder, files, images="files", release=None)
+    assert (flow["files"], flow["images"], flow["annotations"], flow["other"], flow["refused"]) == (24, 20, 1, 3, 0)
+    assert tables.images["path"].str.contains(r"/images_00[12]/images/").all()
+    assert tables.boxes["image_id"].tolist() == [f"nih/{names[3][:-4]}"]
+    options = OfficialSplit(protocol="official", val_share=0.25, balance=["mass"], seed=0)
+    split = assign_split(tables.images, find_groups(tables.images, tables.thumbnails), tables.labels, options)
+    assert split["subset"].value_counts().to_dict() == {"train": 12, "val": 4, "test": 4}
+    of_test = split.loc[split["subset"] == "test", "image_id"]
+    assert sorted(of_test) == [f"nih/{name[:-4]}" for name in names[16:]]
+    by_patient = split.merge(tables.images, on="image_id").groupby("patient_id")["subset"].nunique()
+    assert (by_patient == 1).all()
 
 
 def test_images_of_other_names_are_told_with_the_next_step(folder):

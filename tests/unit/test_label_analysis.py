@@ -66,6 +66,13 @@ def test_images_without_a_patient_share_none():
     assert found[ALL]["shared"] == found["a"]["same_label"] == 0
 
 
+def test_volumes_stand_for_unknown_patients():
+    images, labels, split = tables([[True]] * 4, [None, None, "v", None], ["train", "test", "train", "test"])
+    found = count_label_leaks(images.assign(volume_id=["v", "v", "w", None]), labels, split)
+    assert (found[ALL]["test_images"], found[ALL]["shared"]) == (2, 1)
+    assert count_label_leaks(images.assign(volume_id=["x", "v", "w", None]), labels, split)[ALL]["shared"] == 0
+
+
 def test_images_that_balancing_dropped_leak_nothing(small):
     images, labels, split = small
     dropped = split.assign(dropped_by=["undersample"] * 2 + [None] * 4)
@@ -82,6 +89,17 @@ def test_weights_come_from_training_images_and_the_rarest_finding(small):
     assert list(weights["weight"]) == pytest.approx(np.array([1.5, 1, 1, 1]) / 1.125)
     assert list(weights["rarest"].fillna("-")) == ["b", "a", "-", "-"]
     assert weights["weight"].mean() == pytest.approx(1)
+
+
+def test_what_balancing_repeats_counts_as_often_and_has_one_row(small):
+    _, labels, split = small
+    repeated = split.assign(copies=[3, None, None, None, None, None])
+    record, weights = weigh_labels(labels, repeated)
+    assert record["images"] == 6
+    assert record["classes"]["a"]["positive"] == 4
+    assert list(weights["image_id"]) == [f"s/{number:04d}" for number in range(4)]
+    drawn = weights["weight"] * [3, 1, 1, 1]
+    assert drawn.sum() == pytest.approx(6)
 
 
 def test_a_split_without_findings_in_train_has_no_weights(small):

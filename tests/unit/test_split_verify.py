@@ -118,6 +118,70 @@ def test_every_kind_stops_without_the_groups_table_knowing(kind, one, other, sub
         verify_split(images, lone, no_labels(images), split)
 
 
+def clean_tables(n_patients):
+    """Images of patients who share nothing, three each, their groups, a split by patients, and thumbnails."""
+    rng = np.random.default_rng(n_patients)
+    rows = [
+        {"image_id": f"s/{p:02d}_{k}", "patient_id": f"p{p:02d}", "volume_id": f"v{p:02d}"}
+        for p in range(n_patients)
+        for k in range(3)
+    ]
+    hashes = rng.integers(0, 2**63, len(rows), dtype=np.uint64)
+    images = images_table([{**row, "phash": f"{code:016x}"} for row, code in zip(rows, hashes, strict=True)])
+    pixels = [rng.integers(0, 250, 1024, np.uint8) for _ in rows]
+    thumbnails = pd.DataFrame({"image_id": images["image_id"], "thumbnail": [one.tobytes() for one in pixels]})
+    groups = find_groups(images, thumbnails)
+    place = images["patient_id"].rank(method="dense").astype(int) % 4
+    split = groups.assign(subset=place.map(dict(enumerate(["test", "train", "val", "external"]))))
+    return images, thumbnails, groups, split.assign(dropped_by=None, reason=None)
+
+
+def plant(kind, tables, victim, source):
+    """Make one key of `victim`, a row, that of `source`, in the tables that are handed to the gate."""
+    images, thumbnails, groups, split = (table.copy() for table in tables)
+    if kind == "group_id":
+        for table in (groups, split):
+            table.loc[victim, "group_id"] = table.loc[source, "group_id"]
+    elif kind == "sibling":
+        for table in (images, thumbnails, groups, split):
+            table.loc[victim, "image_id"] = table.loc[source, "image_id"] + "_aug1"
+    elif kind == "near_duplicate":
+        images.loc[victim, "phash"] = f"{int(images.loc[source, 'phash'], 16) ^ 0b101:016x}"
+        pixels = np.frombuffer(thumbnails.loc[source, "thumbnail"], np.uint8) + np.arange(1024, dtype=np.uint8) % 4
+        thumbnails.loc[victim, "thumbnail"] = pixels.tobytes()
+    else:
+        images.loc[victim, kind] = images.loc[source, kind]
+    return images, thumbnails, groups, split
+
+
+def test_nothing_is_told_of_clean_tables():
+    images, thumbnails, groups, split = clean_tables(12)
+    receipt = verify_split(images, groups, no_labels(images), split, thumbnails=thumbnails)
+    assert receipt["leak_free"] is True
+    assert {leak["shared"] for leak in receipt["leaks"].values()} == {0}
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from([*KINDS, "group_id"]), st.data())
+def test_a_leak_planted_in_any_of_its_six_forms_is_told_and_nothing_else(kind, data):
+    tables = clean_tables(12)
+    subset = tables[3]["subset"]
+    source = data.draw(st.integers(0, len(subset) - 1))
+    victim = data.draw(st.sampled_from([row for row in range(len(subset)) if subset[row] != subset[source]]))
+    images, thumbnails, groups, split = plant(kind, tables, victim, source)
+    handed = [shuffled(table, victim) for table in (images, groups, no_labels(images), split)]
+    receipt = count_naive_leaks(*handed, thumbnails=shuffled(thumbnails, source))
+    held = {name: leak["shared"] for name, leak in receipt["leaks"].items() if name != "phash"}
+    assert receipt["leak_free"] is False
+    assert held.pop(kind) == 1
+    assert set(held.values()) == {0}
+    in_test = {subset[victim], subset[source]} == {"train", "test"}
+    assert (receipt["leaks"][kind]["test_images"] > 0) == in_test
+    with pytest.raises(LeakError, match=rf"found 1 shared {kind} ") as caught:
+        verify_split(*handed, thumbnails=thumbnails)
+    assert images["image_id"][victim].removesuffix("_aug1")[:4] in str(caught.value)
+
+
 def near_tables(same_picture):
     """Five images of hashes within 3 bits, the first two of one picture or not, and their thumbnails."""
     rng = np.random.default_rng(0)

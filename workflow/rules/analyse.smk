@@ -1,5 +1,5 @@
-"""Label analysis, of studies that ask for it (`label_analysis`). In: curated tables and splits. Out: statistics of the labels,
-what each split leaks by label, weights of classes and training images, figures.
+"""Label analysis, of studies that ask for it (`label_analysis`). In: curated tables and splits. Out: statistics of the
+labels, what each split leaks by label, figures; and weights of classes and training images, which training reads.
 """
 
 

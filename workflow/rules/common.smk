@@ -20,7 +20,8 @@ from scanline.train.network_names import ULTRALYTICS_NAME
 RUN_FILES = "{split}/{task}/{model}/seed{seed}"
 IMAGE_TABLES = {"detect": "image_level"}  # evaluation's table of single images; per_image for other kinds
 LEAK_FREE = ("grouped", "official", "kfold")  # protocols that part no group
-TRAINING_THREADS = 8  # fewer where the machine, or --cores, has fewer
+SCAN_THREADS = 32  # fewer, as below, where the machine, or --cores, has fewer
+TRAINING_THREADS = 8
 
 
 def checked_config():
@@ -57,10 +58,7 @@ def tasks_of(*kinds):
 def splits_by(*protocols):
     """A wildcard constraint: the splits with one of these protocols."""
     return one_of(
-        name
-        for study in CONFIG.studies.values()
-        for name, split in study.splits.items()
-        if split.protocol in protocols
+        name for study in CONFIG.studies.values() for name, split in study.splits.items() if split.protocol in protocols
     )
 
 
@@ -76,6 +74,7 @@ def code_digest(rule, *modules):
 
 
 ENVIRONMENT_OF = {
+    "scan_files": "envs/curate.yaml",
     "curate_source": "envs/curate.yaml",
     "merge_sources": "envs/curate.yaml",
     "group_images": "envs/split.yaml",
@@ -105,6 +104,7 @@ ENVIRONMENT_OF = {
     "plot_study": "envs/figures.yaml",
     "plot_task_comparison": "envs/figures.yaml",
     "plot_label_analysis": "envs/figures.yaml",
+    "write_receipt": "envs/report.yaml",
     "write_report": "envs/report.yaml",
     "write_overview": "envs/report.yaml",
 }
@@ -132,13 +132,30 @@ def source_of(wildcards):
     return study_of(wildcards).sources[wildcards.source]
 
 
+def scan_options(wildcards):
+    source = source_of(wildcards)
+    return as_json(
+        {
+            "folder": source.acquire.path,
+            "shard": int(wildcards.shard),
+            "shards": source.curate.scan_shards,
+        }
+    )
+
+
+def scans_of_source(wildcards):
+    """An input function: all shards of a source's scan."""
+    folder = f"<results>/{wildcards.study}/sources/{wildcards.source}/scan"
+    return [f"{folder}/{shard}.parquet" for shard in range(source_of(wildcards).curate.scan_shards)]
+
+
 def curate_options(wildcards):
     source = source_of(wildcards)
     return as_json(
         {
             "folder": source.acquire.path,
             "labels": study_of(wildcards).labels,
-            "curate": source.curate,
+            "curate": source.curate.model_dump(mode="json", exclude={"scan_shards"}),
         }
     )
 
@@ -335,6 +352,18 @@ def label_figure(name):
     )
 
 
+def receipt_options(wildcards):
+    study = study_of(wildcards)
+    return as_json(
+        {
+            "study": wildcards.study,
+            "phantom": is_phantom(study),
+            "split": wildcards.split,
+            "protocol": study.splits[wildcards.split].protocol,
+        }
+    )
+
+
 def report_options(wildcards):
     study = study_of(wildcards)
     preset = config.get("preset")
@@ -516,6 +545,17 @@ def weights_argument(wildcards, input):
     return f"--weights {shlex.quote(str(input.weights))}" if input.weights else ""
 
 
+def asked_weights(name, suffix):
+    """An input function: weights of the split, of classes or of training images, where the task asks for them."""
+
+    def path(wildcards):
+        if not getattr(study_of(wildcards).tasks[wildcards.task], name):
+            return []
+        return f"<results>/{wildcards.study}/splits/{wildcards.split}/{name}.{suffix}"
+
+    return path
+
+
 def label_analysis(*patterns):
     """An input function: files of the study's label analysis; nothing where it does not ask for one."""
 
@@ -567,7 +607,7 @@ def study_reports():
 
 
 def splits_in(study_name):
-    return [f"<results>/{study_name}/splits/{split}/receipt.json" for split in CONFIG.studies[study_name].splits]
+    return [f"<results>/{study_name}/splits/{split}/receipt.html" for split in CONFIG.studies[study_name].splits]
 
 
 def all_splits():

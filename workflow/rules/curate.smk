@@ -1,9 +1,33 @@
-"""Stage 2, curate. In: manifests. Out: tables of images, boxes, labels, rejects, thumbnails, a source and a study."""
+"""Stage 2, curate. In: manifests. Out: tables of images, boxes, labels, rejects, thumbnails, a source and a study.
+
+The pixels are read once, by scan_files, whatever the layout says they are; curate_source works on what it found.
+"""
+
+
+rule scan_files:
+    input:
+        files="<results>/{study}/sources/{source}/files.parquet",
+    output:
+        scan="<results>/{study}/sources/{source}/scan/{shard}.parquet",
+    log:
+        "<logs>/scan_files/{study}/{source}/{shard}.log",
+    benchmark:
+        "<benchmarks>/scan_files/{study}/{source}/{shard}.tsv"
+    conda:
+        "../../envs/curate.yaml"
+    threads: SCAN_THREADS
+    params:
+        options=scan_options,
+        code=code_digest("scan_files"),
+    shell:
+        "python workflow/scripts/scan_files.py --options {params.options:q} --threads {threads}"
+        " --files {input.files:q} --scan {output.scan:q} > {log:q} 2>&1"
 
 
 rule curate_source:
     input:
         files="<results>/{study}/sources/{source}/files.parquet",
+        scans=scans_of_source,
     output:
         images="<results>/{study}/sources/{source}/images.parquet",
         boxes="<results>/{study}/sources/{source}/boxes.parquet",
@@ -16,13 +40,12 @@ rule curate_source:
         "<benchmarks>/curate_source/{study}/{source}.tsv"
     conda:
         "../../envs/curate.yaml"
-    threads: 2
     params:
         options=curate_options,
         code=curate_digest,
     shell:
         "python workflow/scripts/curate_source.py --name {wildcards.source} --options {params.options:q}"
-        " --files {input.files:q} --images {output.images:q} --boxes {output.boxes:q}"
+        " --files {input.files:q} --scans {input.scans:q} --images {output.images:q} --boxes {output.boxes:q}"
         " --labels {output.labels:q} --rejects {output.rejects:q} --thumbnails {output.thumbnails:q} > {log:q} 2>&1"
 
 

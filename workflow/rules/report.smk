@@ -1,6 +1,31 @@
 """Stage 8, report. In: metrics, receipts, tables, figures. Out: one self-contained page a study, and one over all."""
 
 
+rule write_receipt:
+    input:
+        receipt="<results>/{study}/splits/{split}/receipt.json",
+        thumbnails="<results>/{study}/curated/thumbnails.parquet",
+    output:
+        page=report(
+            "<results>/{study}/splits/{split}/receipt.html",
+            caption="../report/receipt.rst",
+            category="{study}",
+            labels={"page": "receipt", "split": "{split}"},
+        ),
+    log:
+        "<logs>/write_receipt/{study}/{split}.log",
+    benchmark:
+        "<benchmarks>/write_receipt/{study}/{split}.tsv"
+    conda:
+        "../../envs/report.yaml"
+    params:
+        options=receipt_options,
+        code=code_digest("write_receipt"),
+    shell:
+        "python workflow/scripts/write_receipt.py --options {params.options:q} --receipt {input.receipt:q}"
+        " --thumbnails {input.thumbnails:q} --page {output.page:q} > {log:q} 2>&1"
+
+
 rule write_report:
     input:
         flow="<results>/{study}/curated/flow.json",

@@ -13,6 +13,10 @@ class LocalSource(Options):
     method: Literal["local"] = Field(description="Files on this machine.")
     path: str = Field(description="Folder of the raw files, or a link to it, relative to the project.")
     how_to_get: str = Field(description="One line that says how to get the data, shown where `path` is missing.")
+    unpack: bool = Field(
+        default=False,
+        description="Unpack archives in `path` (.tar.gz, .tgz, .tar, .zip), each into a folder of its name beside it.",
+    )
 
 
 class PhantomSource(Options):

@@ -29,8 +29,8 @@ def describe_labels(images: pd.DataFrame, labels: pd.DataFrame) -> dict[str, Any
         Plain values for JSON:
         images, patients, outputs (k), images_with_unknown, without_finding, with_one_finding, with_several_findings,
         findings_per_image (mean), imbalance (most over least frequent), gini (see `gini`), most, least;
-        labels: class to positive, known, prevalence, class_weight (see `class_weights`), age_median_years, by_sex,
-        by_view;
+        labels: class to positive, known, prevalence, class_weight (see `class_weights`), age_quartiles_years
+        (lower, median, upper), by_sex, by_view;
         co_occurrence: classes, counts (k x k, images that show both, on the diagonal the class itself) and lift (see
         `lift`); counts_of_findings and images_per_patient: number to images and to patients; age: from_years to images;
         sex and view: value to images, `unknown` among them.
@@ -140,7 +140,7 @@ def lift(shown: NDArray[np.bool_], known: NDArray[np.bool_]) -> list[list[float 
 def _describe_shown(rows: pd.DataFrame) -> dict[str, Any]:
     ages = rows["age_years"].dropna() if "age_years" in rows else pd.Series(dtype=float)
     return {
-        "age_median_years": float(ages.median()) if len(ages) else None,
+        "age_quartiles_years": [float(age) for age in ages.quantile([0.25, 0.5, 0.75])] if len(ages) else None,
         "by_sex": _values(rows, "sex"),
         "by_view": _values(rows, "view"),
     }

@@ -10,7 +10,8 @@ import pandas as pd
 from scanline.core.errors import InputError
 from scanline.core.tables import BOXES, IMAGES, REJECTS, THUMBNAILS, labels_schema, make_table
 from scanline.curate.entries import Entry, Reject
-from scanline.curate.inspection import Inspected, inspect_all, inspect_file, inspect_image, inspect_mask
+from scanline.curate.file_scan import ScanShard, check_complete, check_hashes, check_sizes, inspected_of, scan_shard
+from scanline.curate.inspection import Inspected, inspect_all, inspect_file
 from scanline.curate.judge import Verdict, judge
 from scanline.curate.label_table import merge_labels, read_label_table
 from scanline.curate.layouts import check_layout, load_adapter
@@ -45,7 +46,9 @@ class _Source:
     sha256: Mapping[str, str]  # path to hash, as the manifest has them
 
 
-def curate_source(name: str, files: pd.DataFrame, manifest: Path, options: CurateSource) -> Curated:
+def curate_source(
+    name: str, files: pd.DataFrame, manifest: Path, options: CurateSource, scan: pd.DataFrame | None = None
+) -> Curated:
     """Curate one source.
 
     Args:
@@ -53,25 +56,29 @@ def curate_source(name: str, files: pd.DataFrame, manifest: Path, options: Curat
         files: The manifest: FILES table, paths relative to the source's folder.
         manifest: Where the manifest stands, for errors.
         options: Folder, the study's classes, and the source's options.
+        scan: SCAN table of all files of the manifest; None to read them now.
 
     Returns:
         The tables, in order of image_id; they do not depend on the order of `files`.
 
     Raises:
-        InputError: If the layout is wrong, a class is not mapped, a file changed since the manifest was made, no
-            image is left, or the patient table or the label table is wrong.
+        InputError: If the layout is wrong, a class is not mapped, a file changed since the manifest was made, the scan
+            is of other files, no image is left, or the patient table or the label table is wrong.
     """
     folder = Path(options.folder)
     layout = check_layout(options.curate, f"sources.{name}.curate")
     hashes = dict(zip(files["path"], files["sha256"], strict=True))
     source = _Source(name, folder, options.curate, manifest, hashes)
-    _check_sizes(source, files)
+    check_sizes(folder, files, manifest)
+    if scan is None:
+        scan = scan_shard(files, manifest, ScanShard(folder=options.folder, shard=0, shards=1))
+    check_complete(scan, files, manifest)
     adapter = load_adapter(options.curate.adapter)
     entries, rejects, others = adapter.read_entries(folder, sorted(hashes), layout)
     read = [reject.path for reject in rejects if reject.reason in READ_REASONS]
     _check_hashes(source, inspect_all(inspect_file, folder, read, "file"))
     _check_classes(source, entries)
-    images, masks = _inspect(source, entries)
+    images, masks = _inspect(source, entries, inspected_of(scan))
     kept, refused = _refuse_images(source, entries, images)
     verdicts = [
         judge(entry, images[entry.path].size, masks.get(entry.mask_path or ""), options.curate) for entry in kept
@@ -96,32 +103,8 @@ def curate_source(name: str, files: pd.DataFrame, manifest: Path, options: Curat
     return _tables(source, options.labels, verdicts, images, [*rejects, *of_labels], patients)
 
 
-def _check_sizes(source: _Source, files: pd.DataFrame) -> None:
-    """Check that each file of the manifest is still there with as many bytes, before any is read."""
-    for path, size in zip(files["path"], files["bytes"], strict=True):
-        file = source.folder / path
-        if not file.is_file():
-            raise _changed(source, path, "no such file")
-        if file.stat().st_size != size:
-            raise _changed(source, path, f"{file.stat().st_size} bytes")
-
-
 def _check_hashes(source: _Source, inspected: Mapping[str, Inspected]) -> None:
-    """Check that the bytes that were read are those of the manifest."""
-    for path, found in inspected.items():
-        if found.sha256 is None:
-            raise _changed(source, path, "no such file")
-        if found.sha256 != source.sha256[path]:
-            raise _changed(source, path, f"SHA-256 {found.sha256[:12]}...")
-
-
-def _changed(source: _Source, path: str, found: str) -> InputError:
-    return InputError(
-        source.folder / path,
-        found=found,
-        expected=f"the file that the manifest {source.manifest} lists",
-        next_step=f"If the change is meant, rescan: rm '{source.manifest}' and run the same command again.",
-    )
+    check_hashes(source.folder, inspected, source.sha256, source.manifest)
 
 
 def _check_classes(source: _Source, entries: Iterable[Entry]) -> None:
@@ -143,21 +126,18 @@ def _check_class(source: _Source, entry: Entry, name: str) -> None:
         )
 
 
-def _inspect(source: _Source, entries: Sequence[Entry]) -> tuple[dict[str, Inspected], dict[str, Inspected]]:
-    """Read every image, mask and annotation; what is found of the images and masks, by path.
+def _inspect(
+    source: _Source, entries: Sequence[Entry], scanned: Mapping[str, Inspected]
+) -> tuple[dict[str, Inspected], dict[str, Inspected]]:
+    """What the scan found of the images and masks, by path; the annotations, just read, are hashed again.
 
     Of an image without a file nothing is known but the declared size.
     """
-    paths = [entry.path for entry in entries if entry.path in source.sha256]
-    mask_paths = sorted({entry.mask_path for entry in entries if entry.mask_path is not None})
     annotation_paths = sorted({e.annotation_path for e in entries if e.annotation_path is not None})
-    images = inspect_all(inspect_image, source.folder, paths, "image")
-    masks = inspect_all(inspect_mask, source.folder, mask_paths, "mask")
-    annotations = inspect_all(inspect_file, source.folder, annotation_paths, "annotation")
-    for inspected in (images, masks, annotations):
-        _check_hashes(source, inspected)
-    told = {e.path: Inspected(None, e.declared_size) for e in entries if e.path not in source.sha256}
-    return images | told, masks
+    _check_hashes(source, inspect_all(inspect_file, source.folder, annotation_paths, "annotation"))
+    images = {e.path: scanned.get(e.path, Inspected(None, e.declared_size)) for e in entries}
+    masks = {e.mask_path: scanned[e.mask_path] for e in entries if e.mask_path is not None}
+    return images, masks
 
 
 def _image_id(source: _Source, entry: Entry) -> str:
@@ -337,6 +317,10 @@ def _image_row(source: _Source, entry: Entry, found: Inspected, patients: Patien
         "modality": source.options.modality,
         "sha256": found.sha256,
         "phash": found.phash,
+        "grey_mean": None if found.grey is None else found.grey.mean,
+        "grey_sd": None if found.grey is None else found.grey.sd,
+        "grey_min": None if found.grey is None else found.grey.least,
+        "grey_max": None if found.grey is None else found.grey.largest,
         "mask_path": in_folder(entry.mask_path),
         "annotation_path": in_folder(entry.annotation_path),
     }

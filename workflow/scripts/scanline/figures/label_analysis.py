@@ -91,6 +91,11 @@ def _matrix_axes(figure: Figure, names: Sequence[str], title: str) -> Axes:
     return axes
 
 
+def _cell_size(n_classes: int) -> float:
+    """Size of the numbers in a matrix, in points, so that they do not run into each other."""
+    return min(6.8, 95 / n_classes)
+
+
 def _ordered(statistics: Mapping[str, Any], key: str) -> tuple[list[str], Any]:
     """Classes by frequency, and a matrix of co_occurrence in that order, NaN for null."""
     names, classes = _by_frequency(statistics), statistics["co_occurrence"]["classes"]
@@ -113,11 +118,11 @@ def _draw_counts_together(figure: Figure, statistics: Mapping[str, Any]) -> None
             _short(value),
             ha="center",
             va="center",
-            size=6.5,
+            size=_cell_size(len(names)),
             weight="bold" if row == column else "normal",
             color="white" if dark else INK,
         )
-    axes.set_xlabel("Diagonal, bold: all images with the finding. Colour: logarithmic.", color=QUIET, size=8.5)
+    figure.supxlabel("Diagonal, bold: all images with the finding. Colour: logarithmic.", color=QUIET, size=8.5)
 
 
 def _short(value: float) -> str:
@@ -138,9 +143,11 @@ def _draw_lift(figure: Figure, statistics: Mapping[str, Any]) -> None:
         else:
             text = f"{told[row, column]:.1f}"
         dark = np.isfinite(logs[row, column]) and abs(logs[row, column]) > 0.65 * reach
-        axes.text(column, row, text, ha="center", va="center", size=7, color="white" if dark else INK)
+        axes.text(
+            column, row, text, ha="center", va="center", size=_cell_size(len(names)), color="white" if dark else INK
+        )
     note = f"1: as often as by chance. Dot: fewer than {_FEWEST} images show both."
-    axes.set_xlabel(note, color=QUIET, size=8.5)
+    figure.supxlabel(note, color=QUIET, size=8.5)
 
 
 def _draw_findings_per_image(figure: Figure, statistics: Mapping[str, Any]) -> None:
@@ -167,16 +174,19 @@ def _draw_demographics(figure: Figure, statistics: Mapping[str, Any]) -> None:
     _draw_ages(ages, statistics)
     _draw_values(spread, statistics)
     names = _by_frequency(statistics)
-    median, view = below.subplots(1, 2, sharey=True)
-    points = [(place, statistics["labels"][name]["age_median_years"]) for place, name in enumerate(names)]
-    known = [(place, value) for place, value in points if value is not None]
-    median.hlines([p for p, _ in known], 0, [v for _, v in known], color=SKY, linewidth=1.5)
-    median.plot([v for _, v in known], [p for p, _ in known], "o", color=BLUE, markersize=5)
-    median.set_xlim(0, max([v for _, v in known], default=1) * 1.15)
-    median.set_xlabel("Median age, years")
-    median.set_title("Age by finding", pad=6)
-    _draw_shares(view, statistics, names)
-    _rows(median, names)
+    age, sex, view = below.subplots(1, 3, sharey=True)
+    for place, name in enumerate(names):
+        quartiles = statistics["labels"][name]["age_quartiles_years"]
+        if quartiles is not None:
+            lower, median, upper = quartiles
+            age.hlines(place, lower, upper, color=SKY, linewidth=5)
+            age.plot(median, place, "o", color=BLUE, markersize=5)
+    age.set_xlim(0, 100)
+    age.set_xlabel("Median, quartiles")
+    age.set_title("Age, years", pad=6)
+    _draw_shares(sex, statistics, names, "sex")
+    _draw_shares(view, statistics, names, "view")
+    _rows(age, names)
 
 
 def _draw_ages(axes: Axes, statistics: Mapping[str, Any]) -> None:
@@ -215,12 +225,12 @@ def _draw_values(axes: Axes, statistics: Mapping[str, Any]) -> None:
     axes.set_title("Sex and view", pad=6)
 
 
-def _draw_shares(axes: Axes, statistics: Mapping[str, Any], names: Sequence[str]) -> None:
-    """Share of each view, or of each sex where no view is known, among the images of each finding."""
-    key = "view" if statistics["view"] else "sex"
+def _draw_shares(axes: Axes, statistics: Mapping[str, Any], names: Sequence[str], key: str) -> None:
+    """Share of each sex, or view, among the images of each finding."""
     values = list(statistics[key])
     if not values:
-        say(axes, "Neither view nor\nsex is known.")
+        axes.text(0.5, len(names) / 2, f"{key} is\nnot known", ha="center", va="center", color=QUIET)
+        axes.set_xticks([])
         return
     for place, name in enumerate(names):
         counts, left = statistics["labels"][name][f"by_{key}"], 0.0
@@ -228,15 +238,17 @@ def _draw_shares(axes: Axes, statistics: Mapping[str, Any], names: Sequence[str]
         for index, value in enumerate(values):
             share = counts.get(value, 0) / total
             colour = _VALUE_COLOURS[index % len(_VALUE_COLOURS)]
-            axes.barh(place, share, left=left, height=0.7, color=colour, label=value if place == 0 else None)
+            axes.barh(place, share, left=left, height=0.7, color=colour)
             if index == 0:
                 axes.text(0.02, place, format_share(share, 0), va="center", size=8, color="white", weight="bold")
             left += share
     axes.axvline(statistics[key][values[0]] / sum(statistics[key].values()), color=INK, linewidth=1.2, linestyle="--")
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
-    axes.set_xlabel("Dashed: all images")
-    axes.set_title(f"{key.capitalize()} by finding: {', '.join(values)}", pad=6)
+    axes.set_xlabel("Dashed: of all")
+    axes.set_xticks([0, 0.5, 1])
+    axes.tick_params(axis="y", length=0)
+    axes.set_title(f"{key.capitalize()}: {values[0]}", pad=6)
 
 
 def _draw_images_per_patient(figure: Figure, statistics: Mapping[str, Any]) -> None:

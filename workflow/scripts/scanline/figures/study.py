@@ -377,10 +377,23 @@ def _plot_many_deviations(
             value = values[row, column]
             words = UNDEFINED if np.isnan(value) else f"{100 * value:+.1f}%".replace("-", "\N{MINUS SIGN}")
             colour = "white" if abs(value) > 0.2 else INK
-            axes.text(column, row, words, ha="center", va="center", size=7.5, color=colour)
+            axes.text(column, row, words, ha="center", va="center", size=6.5, color=colour)
         axes.set_yticks(range(len(names)), [f"{spell(name)}  {format_share(whole[name])}" for name in names])
-        heads = [f"{split}\n{subset}\n{format_count(int(facts['images']))}" for split, subset, facts in rows]
+        heads = [f"{subset}\n{format_count(int(facts['images']))}" for _, subset, facts in rows]
         axes.set_xticks(range(len(rows)), heads, size=7)
+        for split in dict.fromkeys(split for split, _, _ in rows):
+            columns = [column for column, (name, _, _) in enumerate(rows) if name == split]
+            place = (columns[0] + columns[-1]) / 2
+            axes.annotate(
+                split,
+                (place, 1),
+                xytext=(0, 28),
+                xycoords=axes.get_xaxis_transform(),
+                textcoords="offset points",
+                ha="center",
+                size=8,
+                weight="bold",
+            )
         axes.tick_params(length=0, labelsize=8, axis="y")
         axes.tick_params(length=0, axis="x", top=True, labeltop=True, bottom=False, labelbottom=False)
         for spine in axes.spines.values():
@@ -388,7 +401,7 @@ def _plot_many_deviations(
         for column in range(1, len(rows)):
             if rows[column][0] != rows[column - 1][0]:
                 axes.axvline(column - 0.5, color=INK, linewidth=1.2)
-        axes.set_xlabel("Prevalence in each subset, relative to that of all images (beside the names)", size=8.5)
+        axes.set_xlabel("Prevalence in the subset, against that of all images\n(beside the names)", size=8.5)
 
 
 def _places(rows: Sequence[tuple[str, str, Mapping[str, Any]]]) -> list[float]:

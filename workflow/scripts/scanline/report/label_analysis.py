@@ -8,6 +8,7 @@ from scanline.figures.numbers import format_count, format_share, format_value, s
 from scanline.figures.options import LABEL_FIGURES
 from scanline.report.page import embed_png
 
+_EVERYONE = "all images"  # as label_leaks.json calls them
 _CAPTIONS = {
     "label_frequencies": "An image with several findings counts once for each of them.",
     "label_counts_together": "How many images show both findings.",
@@ -38,6 +39,7 @@ def describe_label_analysis(
         "label_files": [spell(reason) for reason in sorted(rejects) if reason.startswith("label_file_of_")],
         "ages_unknown": format_count(rejects.get("age_impossible", 0)),
         "heads": ("Images", "Prevalence", "Class weight"),
+        "everyone": [_leak(leaks[split][_EVERYONE]) for split in splits],
         "rows": [
             {
                 "name": spell(name),
@@ -46,7 +48,7 @@ def describe_label_analysis(
                     format_share(labels[name]["prevalence"]),
                     format_value(labels[name]["class_weight"]),
                 ),
-                "leaks": [_leak(leaks[split][name]) for split in splits],
+                "leaks": [_leak(leaks[split][name], with_finding=True) for split in splits],
             }
             for name in order
         ],
@@ -68,7 +70,7 @@ def _facts(statistics: Mapping[str, Any]) -> list[tuple[str, str]]:
     labels, most, least = statistics["labels"], statistics["most"], statistics["least"]
     facts = [
         ("Images", format_count(images)),
-        ("Patients", format_count(statistics["patients"])),
+        ("Patients", format_count(statistics["patients"]) if statistics["patients"] else "unknown"),
         ("Outputs", f"{format_count(statistics['outputs'])}; no finding is all of them below their thresholds"),
         ("Images without a finding", of_known(statistics["without_finding"])),
         ("With one finding", of_known(statistics["with_one_finding"])),
@@ -89,12 +91,11 @@ def _facts(statistics: Mapping[str, Any]) -> list[tuple[str, str]]:
     return facts
 
 
-def _leak(facts: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        "share": format_share(facts["share"]),
-        "detail": f"of {format_count(facts['test_images'])};"
-        f" {format_share(facts['same_label_share'])} with the finding",
-    }
+def _leak(facts: Mapping[str, Any], *, with_finding: bool = False) -> dict[str, str]:
+    detail = f"of {format_count(facts['test_images'])}"
+    if with_finding:
+        detail += f"; {format_share(facts['same_label_share'])} with the finding"
+    return {"share": format_share(facts["share"]), "detail": detail}
 
 
 def _alt(name: str, images: int) -> str:

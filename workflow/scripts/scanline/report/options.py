@@ -23,6 +23,15 @@ class ReportedSplit(Options):
     protocol: str = Field(description="How it was made: grouped, official, kfold or naive_image.")
 
 
+class ReceiptOptions(Options):
+    """The page of a split's receipt."""
+
+    study: str = Field(description="Name of the study.")
+    phantom: bool = Field(description="Say that nothing here was measured.")
+    split: str = Field(description="Name of the split.")
+    protocol: str = Field(description="How it was made.")
+
+
 class ReportedRun(Options):
     """One trained model."""
 

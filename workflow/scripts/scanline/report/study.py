@@ -97,6 +97,7 @@ def describe_study(options: ReportOptions, files: StudyFiles) -> dict[str, Any]:
         if files.label_statistics and files.label_leaks
         else None,
         "flow": describe_flow(files.flow),
+        "images_in_tables": sum(source.get("images_without_file", 0) for source in files.flow["sources"].values()),
         "rejects": count_rejects(files.rejects),
         "splits": [
             describe_split(split.name, receipt) for split, receipt in zip(options.splits, files.receipts, strict=True)

@@ -108,8 +108,8 @@ def assign_groups(
     Raises:
         InputError: As of `split_groups`.
     """
-    _check_ratios(ratios)
-    group_of_row, names = _codes_of(groups)
+    check_ratios(ratios)
+    group_of_row, names = group_codes(groups)
     fixed_of_group = _fixed_groups(fixed, group_of_row, names)
     in_search = fixed_of_group.isna() | fixed_of_group.isin(list(ratios))
     if in_search.sum() < len(ratios):
@@ -125,7 +125,7 @@ def assign_groups(
     subset_of_group = fixed_of_group.astype(object)
     chosen = _search_free(
         numbers[group_of_row[searched]],
-        _truth_of(labels[searched]),
+        truth_of(labels[searched]),
         strata[searched],
         np.asarray(place, dtype=np.int64),
         ratios,
@@ -180,7 +180,12 @@ def _listed(names: Iterable[str]) -> str:
     return f"{', '.join(most)} and {last}"
 
 
-def _check_ratios(ratios: Mapping[str, float]) -> None:
+def check_ratios(ratios: Mapping[str, float]) -> None:
+    """Check that there are two subsets or more, each with a share above 0, that sum to 1.
+
+    Raises:
+        InputError: If not.
+    """
     total = sum(ratios.values())
     if len(ratios) < 2 or min(ratios.values()) <= 0 or abs(total - 1) > 1e-9:
         raise InputError(
@@ -191,8 +196,12 @@ def _check_ratios(ratios: Mapping[str, float]) -> None:
         )
 
 
-def _codes_of(groups: pd.Series) -> tuple[Codes, list[object]]:
-    """Number of each row's group in the order of the groups' names, and the names."""
+def group_codes(groups: pd.Series) -> tuple[Codes, list[object]]:
+    """Number of each row's group in the order of the groups' names, shape (n,), and the names.
+
+    Raises:
+        InputError: If a row has no group.
+    """
     if groups.isna().any():
         raise InputError(
             f"table: {groups.name}",
@@ -219,8 +228,12 @@ def _fixed_groups(fixed: pd.Series, group_of_row: Codes, names: Sequence[object]
     return known.set_index("group")["subset"].reindex(range(len(names)))
 
 
-def _truth_of(labels: pd.DataFrame) -> pd.DataFrame:
-    """Labels as nullable booleans."""
+def truth_of(labels: pd.DataFrame) -> pd.DataFrame:
+    """Labels as nullable booleans.
+
+    Raises:
+        InputError: If a value is none.
+    """
     known = {}
     for name, values in labels.items():
         try:

@@ -25,7 +25,8 @@ def count_label_leaks(images: pd.DataFrame, labels: pd.DataFrame, split: pd.Data
     """Count, for all test images and for those that show each class, the ones whose patient is in train.
 
     Args:
-        images: IMAGES table; images without a patient share none.
+        images: IMAGES table; where the patient of an image is unknown its volume stands for it, and an image with
+            neither shares none.
         labels: Labels table of the same images.
         split: SPLIT table of the same images; images that balancing dropped are left out.
 
@@ -35,8 +36,9 @@ def count_label_leaks(images: pd.DataFrame, labels: pd.DataFrame, split: pd.Data
         shows this class as well (for all images: the same as shared). Shares are null where test holds no such image.
     """
     kept = split.loc[split["dropped_by"].isna(), ["image_id", "subset"]]
-    rows = kept.merge(images[["image_id", "patient_id"]], on="image_id").merge(labels, on="image_id")
-    patients, names = pd.factorize(rows["patient_id"])
+    of_whom = images[["image_id"]].assign(patient=_patients(images))
+    rows = kept.merge(of_whom, on="image_id").merge(labels, on="image_id")
+    patients, names = pd.factorize(rows["patient"])
     is_train, is_test = ((rows["subset"] == name).to_numpy(dtype=bool) for name in ("train", "test"))
     everyone = np.ones(len(rows), dtype=bool)
     found = {ALL: _count(patients, len(names), is_train, is_test, everyone)}
@@ -44,6 +46,12 @@ def count_label_leaks(images: pd.DataFrame, labels: pd.DataFrame, split: pd.Data
         shows = rows[name].fillna(False).to_numpy(dtype=bool)
         found[name] = _count(patients, len(names), is_train, is_test, shows)
     return found
+
+
+def _patients(images: pd.DataFrame) -> pd.Series:
+    """Patients, or else volumes, spelled so that none of one kind equals one of the other."""
+    volumes = images.get("volume_id", pd.Series(None, index=images.index, dtype="str"))
+    return ("patient " + images["patient_id"].astype("str")).fillna("volume " + volumes.astype("str"))
 
 
 def _count(patients: Codes, n_patients: int, is_train: Flags, is_test: Flags, shows: Flags) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scanline.core.errors import InputError
+from scanline.core.tables import drawn_images
 from scanline.curate.label_statistics import as_arrays, class_weights
 
 CLASS_RULE = "N / (k n): N training images on which the class is known, n that show it, k classes"
@@ -23,20 +24,20 @@ def weigh_labels(labels: pd.DataFrame, split: pd.DataFrame) -> tuple[dict[str, A
 
     Args:
         labels: Labels table of the study, k classes.
-        split: SPLIT table; images that balancing dropped are left out.
+        split: SPLIT table; images that balancing dropped are left out, those that it repeats count as often.
 
     Returns:
         The record {"rule", "sampler_rule", "images", "classes": {class: {"positive", "known", "weight",
         "positive_weight"}}}, weights null where no image shows the class; `positive_weight` is negatives / positives,
         for a loss that weights positives. And a table of the training images, by image_id: image_id, weight (float64,
-        mean 1), rarest (the class that decides, null for an image without findings).
+        mean 1 over all that is drawn), rarest (the class that decides, null for an image without findings).
 
     Raises:
         InputError: If the split has no training images in the labels table, or none of them shows a class.
     """
     classes = [name for name in labels.columns if name != "image_id"]
-    chosen = split.loc[(split["subset"] == "train") & split["dropped_by"].isna(), "image_id"]
-    train = labels[labels["image_id"].isin(chosen)].sort_values("image_id", ignore_index=True)
+    chosen = drawn_images(split[split["subset"] == "train"])[["image_id"]]
+    train = chosen.merge(labels, on="image_id").sort_values("image_id", ignore_index=True)
     shown, known = as_arrays(train, classes) if classes else (np.zeros((0, 0), bool), np.zeros((0, 0), bool))
     if not shown.any():
         raise InputError(
@@ -73,4 +74,4 @@ def weigh_labels(labels: pd.DataFrame, split: pd.DataFrame) -> tuple[dict[str, A
             for name, n, total, weight in zip(classes, positive, n_known, weights, strict=True)
         },
     }
-    return record, table
+    return record, table.drop_duplicates("image_id", ignore_index=True)

@@ -13,7 +13,7 @@ from scanline.core.errors import InputError
 from scanline.core.tables import SPLIT, SUBSETS, validate
 from scanline.split.assign import ASSIGNED, check_same_images
 from scanline.split.keys import KINDS, tie_keys
-from scanline.split.near_duplicates import nearest_across
+from scanline.split.near_duplicates import CORRELATION, nearest_across
 from scanline.split.options import Ratios
 from scanline.split.receipt import count_subsets
 
@@ -119,7 +119,8 @@ def verify_split(
         protocol: How the split was made, written to the receipt.
 
     Returns:
-        The receipt: {"protocol", "leak_free", "compared_thumbnails", "nearest_pairs" (the 12 most alike of different
+        The receipt: {"protocol", "leak_free", "compared_thumbnails", "near_duplicate_correlation" (from which on a
+        pair of them is a near-duplicate), "nearest_pairs" (the 12 most alike of different
         subsets, see `nearest_across`), "subsets" (see `count_subsets`), "leaks": {kind: {"shared", "test_images",
         "test_images_share"}}}. `compared_thumbnails` is the number of images among which near-duplicates were looked
         for. `leaks` holds zeros but for phash, which is information.
@@ -190,6 +191,7 @@ def _examine(
         "protocol": protocol,
         "leak_free": not any(leaks[kind].shared for kind in FORBIDDEN),
         "compared_thumbnails": 0 if thumbnails is None else len(thumbnails),
+        "near_duplicate_correlation": CORRELATION,
         "nearest_pairs": [] if thumbnails is None else nearest_across(images, thumbnails, split, NEAREST),
         "subsets": count_subsets(images, labels, split, ratios),
         "leaks": {
