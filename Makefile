@@ -14,10 +14,11 @@ BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 INSTALLED := $(VENV)/.installed
 TEST_INSTALLED := $(VENV)/.test-installed
+BENCHMARK_INSTALLED := $(VENV)/.benchmark-installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit lint phe-sich lock docs prune-store benchmark benchmark-evaluation
+.PHONY: help demo test test-unit lint phe-sich lock docs prune-store benchmark benchmark-evaluation benchmark-splitting
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' Makefile
@@ -54,11 +55,14 @@ benchmark-evaluation: $(TEST_INSTALLED) ## Measure evaluation against scikit-lea
 	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/interval_coverage.py
 
+benchmark-splitting: $(BENCHMARK_INSTALLED) ## Measure splitting and curation against scikit-learn, faiss, OpenCV (5 minutes)
+	$(BIN)/python benchmarks/splitting.py
+
 prune-store: $(INSTALLED) ## List the models that no current target needs; CONFIRM=yes removes them
 	$(BIN)/python workflow/scripts/prune_store.py --store results/model_store --results results $(if $(filter yes,$(CONFIRM)),--remove)
 
 lock: ## Resolve the requirements anew (needs uv on the PATH)
-	cd requirements && for name in run test; do uv pip compile --config-file uv.toml --universal --python-version 3.11 \
+	cd requirements && for name in run test benchmark; do uv pip compile --config-file uv.toml --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-package torch --no-header --quiet --upgrade $$name.in --output-file $$name.lock; done
 
 $(BIN)/python:
@@ -74,4 +78,8 @@ $(INSTALLED): requirements/torch.txt requirements/run.lock | $(BIN)/python
 
 $(TEST_INSTALLED): requirements/test.lock $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement requirements/test.lock
+	@touch $@
+
+$(BENCHMARK_INSTALLED): requirements/benchmark.lock $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement requirements/benchmark.lock
 	@touch $@

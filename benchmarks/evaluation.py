@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import io
 import sys
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +26,7 @@ from pycocotools.cocoeval import COCOeval
 from scipy import ndimage, spatial
 from sklearn import metrics as sk
 from surface_distance import metrics as surface_distance
+from timing import show, timed
 
 from scanline.evaluate.average_precision import CocoMetrics
 from scanline.evaluate.bootstrap import CHUNK_CELLS, draw_cluster_weights, resample, seeded_generator
@@ -37,23 +37,6 @@ from scanline.evaluate.segmentation_cases import measure_overlap
 from scanline.evaluate.surfaces import hd95, surface_distances
 
 IMAGES, PATIENTS, LABELS = 25_596, 2_797, 14  # the official test list of NIH ChestX-ray14
-
-
-def timed(call: Callable[[], Any], rounds: int = 1) -> tuple[float, Any]:
-    """Shortest time in seconds of some rounds, and the last result."""
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        result = call()
-        times.append(time.perf_counter() - start)
-    return min(times), result
-
-
-def show(title: str, rows: list[tuple[str, float]], unit: str = "s", scale: float = 1.0) -> None:
-    """Print times and how many times as long as ours each takes; ours stands first."""
-    print(f"\n{title}")
-    for name, seconds in rows:
-        print(f"  {name:<58}{seconds * scale:>11.3f} {unit}{seconds / rows[0][1]:>10.1f}x")
 
 
 def compare_resampled_areas(resamples: int) -> None:

@@ -93,11 +93,11 @@ def raw_folder(tmp_path):
     return RawFolder(tmp_path / "raw").add(1, 0, boxes=[(5, 4, 9, 9)])
 
 
-def curate(raw: RawFolder, files=None, **changes) -> Curated:
+def curate(raw: RawFolder, files=None, scan=None, **changes) -> Curated:
     """Curate a folder with the study's options, some changed."""
     options = CurateSource(folder=str(raw.path), labels=LABELS, curate=CurateOptions.model_validate(OPTIONS | changes))
     manifest = make_manifest(raw.path) if files is None else files
-    return curate_source("src", manifest, raw.path.parent / "files.parquet", options)
+    return curate_source("src", manifest, raw.path.parent / "files.parquet", options, scan)
 
 
 def rejects_of(curated: Curated) -> list[tuple[str, int | None, str, str]]:

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scanline.core.files import write_json
 from scanline.core.tables import BOXES, IMAGES, labels_schema, write_table
+from scanline.split.label_weights import weigh_labels
 
 SIZE = 32
 ORIGINAL = 64  # width and height of the images before they were cached, pixels
@@ -57,6 +59,10 @@ def make_files(
     nothing = pd.Series([None] * count, dtype="str")
     split = {"image_id": image_ids, "group_id": image_ids, "subset": subset, "dropped_by": nothing, "reason": nothing}
     write_table(pd.DataFrame(split), paths["split"])
+    record, drawn = weigh_labels(pd.read_parquet(paths["labels"]), pd.DataFrame(split))
+    paths["class_weights"], paths["sampler_weights"] = folder / "class_weights.json", folder / "sampler_weights.parquet"
+    write_json(paths["class_weights"], record)
+    write_table(drawn, paths["sampler_weights"])
     images = {
         "image_id": image_ids,
         "source": "s",

@@ -207,13 +207,13 @@ def test_every_option_is_described():
                 assert field.get("description"), f"{schema['title']}.{key}"
 
 
-def locked_pins():
-    """Package to version in the lock, for the Python of the conda environments."""
+def locked_pins(lock="run"):
+    """Package to version in a lock, for the Python of the conda environments."""
     from packaging.requirements import Requirement
 
     environment = {"python_version": "3.11", "python_full_version": "3.11.9", "sys_platform": "linux"}
     pins = {}
-    for line in (REPOSITORY / "requirements/run.lock").read_text().splitlines():
+    for line in (REPOSITORY / f"requirements/{lock}.lock").read_text().splitlines():
         found = re.match(r"([A-Za-z0-9_.-]+==[^\\]*?)\s*\\?$", line)
         if found:
             requirement = Requirement(found[1])
@@ -221,6 +221,13 @@ def locked_pins():
                 pins[requirement.name.lower()] = str(requirement.specifier)
     pins["torch"] = "==" + (REPOSITORY / "requirements/torch.txt").read_text().strip().split("==")[1]
     return pins
+
+
+@pytest.mark.parametrize("lock", ["test", "benchmark"])
+def test_the_other_locks_pin_what_the_workflow_runs_with(lock):
+    pins = locked_pins(lock)
+    assert {name: pins.get(name) for name in locked_pins()} == locked_pins()
+    assert pins.keys() > locked_pins().keys()
 
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "envs").glob("*.yaml")), ids=lambda path: path.stem)

@@ -1,8 +1,10 @@
 import io
 import json
 import os
+import struct
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pandas as pd
@@ -26,7 +28,12 @@ from PIL import Image
 from scanline.acquire.manifest import make_manifest
 from scanline.core.errors import InputError
 from scanline.core.images import ImageError, decode_image
+from scanline.core.tables import THUMBNAILS, read_table, write_table
+from scanline.curate.file_scan import ScanShard, join_shards, scan_shard
+from scanline.curate.inspection import inspect_image
 from scanline.curate.merge import count_flow, merge_sources
+from scanline.curate.phash import perceptual_hash
+from scanline.curate.thumbnails import make_thumbnail
 
 HAEMORRHAGE, OEDEMA = LABELS
 BOX = (5, 4, 9, 9)
@@ -256,7 +263,7 @@ def test_tables_do_not_depend_on_the_order_of_the_manifest(raw):
         raw.add(index, index, boxes=[BOX, (30, 4, 41, 9)])
     files = make_manifest(raw.path)
     first, second = curate(raw, files), curate(raw, files.sample(frac=1, random_state=1))
-    for name in ("images", "boxes", "labels", "rejects"):
+    for name in ("images", "boxes", "labels", "rejects", "thumbnails"):
         pd.testing.assert_frame_equal(getattr(first, name), getattr(second, name))
 
 
@@ -271,12 +278,33 @@ def test_blank_and_nearly_uniform_images_have_no_hash_and_similar_images_close_o
     assert (int(hashes[0], 16) ^ int(hashes[3], 16)).bit_count() <= 4
 
 
+def test_thumbnails_are_kept_of_images_with_a_hash_and_are_what_it_was_made_from(raw):
+    raw.add(1, 1, image=image_bytes(np.zeros((32, 40), np.uint8))).add(1, 2, image=b"x").add(2, 0)
+    curated = curate(raw)
+    informative = curated.images[curated.images["phash"].notna()]
+    assert curated.thumbnails["image_id"].tolist() == informative["image_id"].tolist()
+    assert len(curated.images) == 3
+    assert len(curated.thumbnails) == 2
+    for thumbnail, phash in zip(curated.thumbnails["thumbnail"], informative["phash"], strict=True):
+        pixels = np.frombuffer(thumbnail, np.uint8).reshape(32, 32)
+        assert perceptual_hash(pixels) == phash
+    assert curated.thumbnails["thumbnail"].iloc[1] == make_thumbnail(textured_pixels(200)).tobytes()
+
+
+def test_a_source_of_blank_images_alone_has_an_empty_table_of_thumbnails(tmp_path):
+    raw = RawFolder(tmp_path / "raw").add(1, 0, image=image_bytes(np.zeros((32, 40), np.uint8)))
+    thumbnails = curate(raw).thumbnails
+    write_table(thumbnails, tmp_path / "thumbnails.parquet", THUMBNAILS)
+    assert read_table(tmp_path / "thumbnails.parquet", THUMBNAILS).empty
+    assert len(merge_sources([curate(raw)], LABELS).thumbnails) == 0
+
+
 def test_merging_puts_sources_below_each_other_and_refuses_the_same_one_twice(raw, tmp_path):
     other = RawFolder(tmp_path / "other").add(1, 0)
     first = curate(raw)
     options = OPTIONS | {"layout": OPTIONS["layout"]}
     second = curate(other, **options)
-    for table in (second.images, second.boxes, second.labels):
+    for table in (second.images, second.boxes, second.labels, second.thumbnails):
         table["image_id"] = table["image_id"].str.replace("src/", "two/")
     merged = merge_sources([first, second], LABELS)
     assert len(merged.images) == 2
@@ -296,18 +324,26 @@ def test_the_scripts_run_and_bad_input_is_one_line(raw, tmp_path):
     raw.add(2, 5, image=b"x")
     make_manifest(raw.path).to_parquet(tmp_path / "files.parquet")
     options = {"folder": str(raw.path), "labels": LABELS, "curate": OPTIONS}
-    names = ("images", "boxes", "labels", "rejects")
+    names = ("images", "boxes", "labels", "rejects", "thumbnails")
     scripts = REPOSITORY / "workflow/scripts"
-    outputs = [part for name in names for part in (f"--{name}", str(tmp_path / f"{name}.parquet"))]
-    curate_command = [sys.executable, str(scripts / "curate_source.py"), "--name", "src", *outputs]
-    curate_command += ["--files", str(tmp_path / "files.parquet"), "--options"]
     environment = os.environ | {"PYTHONPATH": str(scripts)}
+    outputs = [part for name in names for part in (f"--{name}", str(tmp_path / f"{name}.parquet"))]
+    scans = [str(tmp_path / f"scan{shard}.parquet") for shard in range(2)]
+    for shard, scan in enumerate(scans):
+        scan_command = [sys.executable, str(scripts / "scan_files.py"), "--files", str(tmp_path / "files.parquet")]
+        shard_options = {"folder": str(raw.path), "shard": shard, "shards": 2}
+        scan_command += ["--scan", scan, "--threads", "1", "--options", json.dumps(shard_options)]
+        subprocess.run(scan_command, check=True, env=environment, capture_output=True)
+    curate_command = [sys.executable, str(scripts / "curate_source.py"), "--name", "src", *outputs, "--scans", *scans]
+    curate_command += ["--files", str(tmp_path / "files.parquet"), "--options"]
     subprocess.run([*curate_command, json.dumps(options)], check=True, env=environment, capture_output=True)
     merged = [part for name in names for part in (f"--merged-{name}", str(tmp_path / f"m/{name}.parquet"))]
     merge_command = [sys.executable, str(scripts / "merge_sources.py"), "--files", str(tmp_path / "files.parquet")]
     merge_command += [*outputs, *merged, "--flow", str(tmp_path / "flow.json")]
     merge_command += ["--options", json.dumps({"labels": LABELS})]
     subprocess.run(merge_command, check=True, env=environment, capture_output=True)
+    thumbnails = read_table(tmp_path / "m/thumbnails.parquet", THUMBNAILS)
+    assert thumbnails["image_id"].tolist() == ["src/SubdatasetC_PNG/set/image1/0001_00"]
     flow = json.loads((tmp_path / "flow.json").read_text())["sources"]["src"]
     assert (flow["files"], flow["images"], flow["refused"]) == (6, 1, 3)
     options["curate"] = OPTIONS | {"classes": {}}
@@ -315,6 +351,85 @@ def test_the_scripts_run_and_bad_input_is_one_line(raw, tmp_path):
     assert wrong.returncode == 1
     assert "Traceback" not in wrong.stderr
     assert "the class 'a'" in wrong.stderr.splitlines()[-1]
+
+
+SCAN_ERRORS = {
+    "of_fewer_files": (lambda scan: scan.iloc[1:], "another scan than of the manifest's 3 files"),
+    "of_other_bytes": (lambda scan: scan.assign(sha256="0"), "another scan"),
+}
+
+
+@pytest.mark.parametrize("shards", [1, 2, 5])
+def test_shards_together_tell_what_one_scan_tells(raw, shards):
+    raw.add(2, 5, image=b"x").add(3, 1, mask=image_bytes(np.full((32, 40), 7, np.uint8)))
+    files = make_manifest(raw.path)
+    manifest = raw.path.parent / "files.parquet"
+    parts = [
+        scan_shard(
+            files.sample(frac=1, random_state=k), manifest, ScanShard(folder=str(raw.path), shard=k, shards=shards)
+        )
+        for k in range(shards)
+    ]
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    first, second = curate(raw), curate(raw, scan=join_shards(parts))
+    for name in ("images", "boxes", "labels", "rejects", "thumbnails"):
+        pd.testing.assert_frame_equal(getattr(first, name), getattr(second, name))
+
+
+def test_a_scan_tells_of_each_file_what_its_pixels_are(raw):
+    pixels = textured_pixels(100)
+    raw.add(1, 1, image=image_bytes(np.zeros((32, 40), np.uint8)))
+    files = make_manifest(raw.path)
+    scan = scan_shard(files, raw.path / "m", ScanShard(folder=str(raw.path), shard=0, shards=1)).set_index("path")
+    assert scan["sha256"].to_dict() == dict(zip(files["path"], files["sha256"], strict=True))
+    one = scan.loc[raw.image_path(1, 0)]
+    assert (one["width"], one["height"], one["channels"]) == (40, 32, "L")
+    assert (one["grey_mean"], one["grey_sd"]) == pytest.approx((pixels.mean(), pixels.std()))
+    assert (one["grey_min"], one["grey_max"]) == (pixels.min(), pixels.max())
+    assert scan.loc[raw.image_path(1, 1), "grey_max"] == 0
+    assert pd.isna(scan.loc[raw.image_path(1, 1), "phash"])
+    assert "known type" in scan.loc[raw.annotation_path(1, 0), "problem"]
+    assert pd.isna(scan.loc[raw.annotation_path(1, 0), "width"])
+    images = curate(raw).images.set_index("image_id")
+    assert images["grey_mean"].iloc[0] == pytest.approx(pixels.mean())
+
+
+@pytest.mark.parametrize("change", SCAN_ERRORS)
+def test_a_scan_of_other_files_stops(raw, change):
+    wrong, message = SCAN_ERRORS[change]
+    files = make_manifest(raw.path)
+    scan = scan_shard(files, raw.path / "m", ScanShard(folder=str(raw.path), shard=0, shards=1))
+    with pytest.raises(InputError, match=message):
+        curate(raw, files, scan=wrong(scan))
+
+
+def png_of(rows: bytes, height: int, width: int) -> bytes:
+    """An 8-bit grey PNG whose chunks are all whole, whatever its compressed rows are."""
+    parts = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)), (b"IDAT", rows), (b"IEND", b"")]
+    chunks = [struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in parts]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def test_rows_that_are_missing_behind_whole_checksums_are_refused(raw):
+    pixels = textured_pixels(5)
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    packed = zlib.compress(rows)
+    contents = [packed, packed[: len(packed) // 2], packed[:-4] + bytes(4), zlib.compress(rows[: -41 * 5])]
+    found = []
+    for number, content in enumerate(contents):
+        raw.write(f"{number}.png", png_of(content, *pixels.shape))
+        found.append(inspect_image(raw.path / f"{number}.png"))
+    assert [one.problem is None for one in found] == [True, False, False, False]
+    assert found[0].thumbnail == make_thumbnail(pixels).tobytes()
+
+
+@pytest.mark.parametrize("shape", [(32, 40), (512, 512), (1000, 400), (2047, 1025)])
+def test_thumbnails_are_near_those_of_one_filter_over_all_pixels(shape):
+    rng = np.random.default_rng(0)
+    soft = Image.fromarray(rng.integers(0, 256, (9, 9), np.uint8)).resize(shape[::-1], Image.Resampling.BICUBIC)
+    pixels = (np.asarray(soft) + rng.normal(0, 3, shape)).clip(0, 255).astype(np.uint8)
+    plain = np.asarray(Image.fromarray(pixels).resize((32, 32), Image.Resampling.LANCZOS), dtype=int)
+    assert np.abs(make_thumbnail(pixels) - plain).max() <= 4
 
 
 def test_formats_that_run_other_programs_are_not_opened():

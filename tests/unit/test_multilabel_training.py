@@ -11,16 +11,19 @@ from torch.nn import functional
 import predict_classifier
 import train_classifier
 from scanline.core.errors import InputError
-from scanline.core.files import write_json
+from scanline.core.files import read_json, write_json
 from scanline.prepare.samples import count_known, load_samples
-from scanline.train.image_level import Job, Trainer, classes_of, known_cross_entropy, positive_weights
+from scanline.train.image_level import Job, LabelWeights, Trainer, classes_of, known_cross_entropy
+from scanline.train.label_weights import read_sampler_weights
 from scanline.train.options import Augmentation, ClassifyTask, ModelOptions, MultilabelTask, TrainingOptions
 
 LABELS = ("bleed", "oedema")
 TASK = MultilabelTask(kind="multilabel", targets=LABELS, class_weights=True)
 MODEL = ModelOptions(architecture="shufflenet_v2_x0_5", weights="none", channels=1)
 TRAINING = TrainingOptions(epochs=2, patience_epochs=2, batch_size=8, learning_rate=1e-3, device="cpu")
+ONE_EPOCH = TRAINING.model_copy(update={"epochs": 1})
 SOURCES = ("pixels", "index", "labels", "split")
+WEIGHTS = ("class_weights", "sampler_weights")
 
 
 @pytest.fixture
@@ -35,7 +38,7 @@ def train(patch, files, folder, *, task=TASK, model=MODEL, training=TRAINING, se
     parts = {"task": task, "model": model, "training": training}
     options = {name: value.model_dump(mode="json") for name, value in parts.items()}
     outputs = {"model": folder / "model.pt", "history": folder / "history.csv", "run": folder / "run.json"}
-    inputs = {name: files[name] for name in SOURCES}
+    inputs = {name: files[name] for name in (*SOURCES, *WEIGHTS) if name in files}
     call_script(
         patch,
         train_classifier,
@@ -145,7 +148,44 @@ def test_samples_hold_unknown_entries_and_leave_out_and_count_images_without_any
         "negatives": int((kept == False).sum()),  # noqa: E712  (null is not False)
         "unknown": int(kept.isna().sum()),
     }
-    assert positive_weights(train_samples)[0] == counts["negatives"] / counts["positives"]
+
+
+def test_training_reads_the_weights_of_classes(files, tmp_path, monkeypatch):
+    record = read_json(files["class_weights"])["classes"]
+    for rule, column in ((True, "positive_weight"), ("balanced", "weight")):
+        task = TASK.model_copy(update={"class_weights": rule})
+        outputs = train(monkeypatch, files, tmp_path / column, task=task, training=ONE_EPOCH)
+        facts = read_json(outputs["run"])
+        assert facts["positive_weight"] == pytest.approx({name: record[name][column] for name in LABELS})
+    missing = {name: path for name, path in files.items() if name not in WEIGHTS}
+    with pytest.raises(InputError, match="--class-weights: found no file"):
+        train(monkeypatch, missing, tmp_path / "missing", training=ONE_EPOCH)
+    write_json(files["class_weights"], {"classes": {"bleed": {"positive_weight": 1.0}}})
+    with pytest.raises(InputError, match="class oedema: found no weight"):
+        train(monkeypatch, files, tmp_path / "one", training=ONE_EPOCH)
+
+
+def test_the_sampler_draws_by_the_weights_it_is_given(files, tmp_path, monkeypatch):
+    samples = load_samples(**{name: files[name] for name in SOURCES}, target=LABELS)
+    weights = read_sampler_weights(files["sampler_weights"], samples["train"].image_ids)
+    job = Job(TASK, MODEL, ONE_EPOCH, 1, torch.device("cpu"))
+    (tmp_path / "store").mkdir()
+    trainer = Trainer(job, samples["train"], samples["val"], tmp_path / "store", None, LabelWeights(None, weights))
+    drawn = torch.cat([trainer.order(torch.Generator().manual_seed(seed)) for seed in range(400)])
+    share = torch.bincount(drawn, minlength=len(weights)) / len(drawn)
+    assert len(drawn) == 400 * len(samples["train"])
+    assert share.numpy() == pytest.approx((weights / weights.sum()).numpy(), rel=0.35)
+    task = TASK.model_copy(update={"sampler_weights": True})
+    plain, sampled = (
+        train(monkeypatch, files, tmp_path / name, task=task, training=ONE_EPOCH)
+        for name, task in (("plain", TASK), ("sampled", task))
+    )
+    histories = [pd.read_csv(outputs["history"])["train_loss"][0] for outputs in (plain, sampled)]
+    assert histories[0] != histories[1]
+    table = pd.read_parquet(files["sampler_weights"])
+    table.iloc[1:].to_parquet(files["sampler_weights"])
+    with pytest.raises(InputError, match=f"no row for image '{table['image_id'][0]}'"):
+        train(monkeypatch, files, tmp_path / "short", task=task, training=ONE_EPOCH)
 
 
 def test_a_class_that_the_labels_do_not_have_is_one_line(files):

@@ -253,7 +253,10 @@ def test_rejects_are_counted_by_reason_and_their_paths_stay_private(options, fil
 
 def test_splits_are_judged_in_plain_words(options, files):
     text = page(options, files)[1].text
-    assert "Leak-free: no patient, volume, file or group of images stands in two subsets." in text
+    assert (
+        "Leak-free: no patient, volume, original, file, near-duplicate or group of images stands in two subsets."
+        in text
+    )
     assert "This split leaks: 48 test images (100.0%) share their patient with train." in text
 
 

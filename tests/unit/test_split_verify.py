@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -12,11 +13,12 @@ from hypothesis import strategies as st
 from split_cohorts import RATIOS, grouped, images_table, naive, patients_table, random_cohort, shuffled
 
 from scanline.core.errors import InputError
-from scanline.core.tables import GROUPS, IMAGES, SPLIT, labels_schema, read_table, write_table
-from scanline.split.assign import assign_grouped
+from scanline.core.tables import GROUPS, IMAGES, SPLIT, THUMBNAILS, labels_schema, read_table, write_table
 from scanline.split.groups import find_groups
-from scanline.split.keys import tie_keys
+from scanline.split.keys import KINDS, tie_keys
 from scanline.split.naive import assign_naive_image
+from scanline.split.protocols import assign_split
+from scanline.split.receipt import describe_balance
 from scanline.split.verify import LeakError, count_naive_leaks, find_leaks, verify_split
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
@@ -26,7 +28,7 @@ IMAGES_AND_LABELS = random_cohort(5, 24)
 def good_split():
     images, labels = IMAGES_AND_LABELS
     groups = find_groups(images)
-    return images, groups, labels, assign_grouped(groups, labels, grouped())
+    return images, groups, labels, assign_split(images, groups, labels, grouped())
 
 
 GOOD = good_split()
@@ -64,7 +66,8 @@ def test_a_good_split_passes_and_its_receipt_adds_up():
     assert receipt == verify_split(images, groups, labels, split, RATIOS)
     assert receipt["protocol"] == "grouped"
     assert receipt["leak_free"] is True
-    assert set(receipt["leaks"]) == {"patient_id", "volume_id", "sibling", "sha256", "group_id", "phash"}
+    assert receipt["compared_thumbnails"] == len(receipt["nearest_pairs"]) == 0
+    assert set(receipt["leaks"]) == {*KINDS, "group_id", "phash"}
     assert all(leak["shared"] == 0 == leak["test_images"] for leak in receipt["leaks"].values())
     assert sum(counts["images"] for counts in receipt["subsets"].values()) == len(images)
     assert sum(counts["patients"] for counts in receipt["subsets"].values()) == 24
@@ -113,6 +116,107 @@ def test_every_kind_stops_without_the_groups_table_knowing(kind, one, other, sub
     split = lone.assign(subset=["train", subset, "train", "val", "test"], dropped_by=None, reason=None)
     with pytest.raises(LeakError, match=rf"found 1 shared {kind} .{kind} .*: {ids[0]} in train, {ids[1]} in {subset}"):
         verify_split(images, lone, no_labels(images), split)
+
+
+def clean_tables(n_patients):
+    """Images of patients who share nothing, three each, their groups, a split by patients, and thumbnails."""
+    rng = np.random.default_rng(n_patients)
+    rows = [
+        {"image_id": f"s/{p:02d}_{k}", "patient_id": f"p{p:02d}", "volume_id": f"v{p:02d}"}
+        for p in range(n_patients)
+        for k in range(3)
+    ]
+    hashes = rng.integers(0, 2**63, len(rows), dtype=np.uint64)
+    images = images_table([{**row, "phash": f"{code:016x}"} for row, code in zip(rows, hashes, strict=True)])
+    pixels = [rng.integers(0, 250, 1024, np.uint8) for _ in rows]
+    thumbnails = pd.DataFrame({"image_id": images["image_id"], "thumbnail": [one.tobytes() for one in pixels]})
+    groups = find_groups(images, thumbnails)
+    place = images["patient_id"].rank(method="dense").astype(int) % 4
+    split = groups.assign(subset=place.map(dict(enumerate(["test", "train", "val", "external"]))))
+    return images, thumbnails, groups, split.assign(dropped_by=None, reason=None)
+
+
+def plant(kind, tables, victim, source):
+    """Make one key of `victim`, a row, that of `source`, in the tables that are handed to the gate."""
+    images, thumbnails, groups, split = (table.copy() for table in tables)
+    if kind == "group_id":
+        for table in (groups, split):
+            table.loc[victim, "group_id"] = table.loc[source, "group_id"]
+    elif kind == "sibling":
+        for table in (images, thumbnails, groups, split):
+            table.loc[victim, "image_id"] = table.loc[source, "image_id"] + "_aug1"
+    elif kind == "near_duplicate":
+        images.loc[victim, "phash"] = f"{int(images.loc[source, 'phash'], 16) ^ 0b101:016x}"
+        pixels = np.frombuffer(thumbnails.loc[source, "thumbnail"], np.uint8) + np.arange(1024, dtype=np.uint8) % 4
+        thumbnails.loc[victim, "thumbnail"] = pixels.tobytes()
+    else:
+        images.loc[victim, kind] = images.loc[source, kind]
+    return images, thumbnails, groups, split
+
+
+def test_nothing_is_told_of_clean_tables():
+    images, thumbnails, groups, split = clean_tables(12)
+    receipt = verify_split(images, groups, no_labels(images), split, thumbnails=thumbnails)
+    assert receipt["leak_free"] is True
+    assert {leak["shared"] for leak in receipt["leaks"].values()} == {0}
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from([*KINDS, "group_id"]), st.data())
+def test_a_leak_planted_in_any_of_its_six_forms_is_told_and_nothing_else(kind, data):
+    tables = clean_tables(12)
+    subset = tables[3]["subset"]
+    source = data.draw(st.integers(0, len(subset) - 1))
+    victim = data.draw(st.sampled_from([row for row in range(len(subset)) if subset[row] != subset[source]]))
+    images, thumbnails, groups, split = plant(kind, tables, victim, source)
+    handed = [shuffled(table, victim) for table in (images, groups, no_labels(images), split)]
+    receipt = count_naive_leaks(*handed, thumbnails=shuffled(thumbnails, source))
+    held = {name: leak["shared"] for name, leak in receipt["leaks"].items() if name != "phash"}
+    assert receipt["leak_free"] is False
+    assert held.pop(kind) == 1
+    assert set(held.values()) == {0}
+    in_test = {subset[victim], subset[source]} == {"train", "test"}
+    assert (receipt["leaks"][kind]["test_images"] > 0) == in_test
+    with pytest.raises(LeakError, match=rf"found 1 shared {kind} ") as caught:
+        verify_split(*handed, thumbnails=thumbnails)
+    assert images["image_id"][victim].removesuffix("_aug1")[:4] in str(caught.value)
+
+
+def near_tables(same_picture):
+    """Five images of hashes within 3 bits, the first two of one picture or not, and their thumbnails."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 240, (5, 32, 32))
+    if same_picture:
+        pixels[1] = pixels[0] + rng.integers(0, 9, (32, 32))
+    names = [f"s/{name}" for name in "xylmn"]
+    rows = [{"image_id": name, "phash": f"{0b111 >> place:016x}"} for place, name in enumerate(names)]
+    thumbnails = [one.astype(np.uint8).tobytes() for one in pixels]
+    return images_table(rows), pd.DataFrame({"image_id": names, "thumbnail": thumbnails})
+
+
+@pytest.mark.parametrize("subset", ["val", "test", "external"])
+def test_a_confirmed_near_duplicate_stops_and_a_near_hash_alone_does_not(subset):
+    for same_picture in (True, False):
+        images, thumbnails = near_tables(same_picture)
+        ids = images["image_id"]
+        lone = pd.DataFrame({"image_id": ids, "group_id": ids})
+        split = lone.assign(subset=["train", subset, "train", "val", "test"], dropped_by=None, reason=None)
+        tables = images, lone, no_labels(images), split
+        naive_receipt = count_naive_leaks(*tables, thumbnails=thumbnails)
+        leak = naive_receipt["leaks"]["near_duplicate"]
+        nearest = naive_receipt["nearest_pairs"][0]
+        assert (nearest["correlation"] >= 0.99) is same_picture
+        assert same_picture is (nearest["images"] == ["s/x", "s/y"] and nearest["subsets"] == ["train", subset])
+        assert leak["shared"] == int(same_picture)
+        assert leak["test_images"] == int(same_picture and subset == "test")
+        assert naive_receipt["leak_free"] is not same_picture
+        if same_picture:
+            where = rf"near_duplicate s/x: s/x in train, s/y in {subset}"
+            with pytest.raises(LeakError, match=rf"found 1 shared near_duplicate .{where}.; expected .*near-duplicate"):
+                verify_split(*tables, thumbnails=thumbnails)
+        receipt = verify_split(*tables) if same_picture else verify_split(*tables, thumbnails=thumbnails)
+        assert receipt["leak_free"] is True
+        assert receipt["compared_thumbnails"] == (0 if same_picture else 5)
 
 
 def test_a_parted_group_stops_even_where_no_key_tells():
@@ -233,29 +337,32 @@ def run_script(rule, **arguments):
 def test_the_scripts_run_one_after_another(tmp_path):
     images, labels = IMAGES_AND_LABELS
     files = {name: tmp_path / f"{name}.parquet" for name in ("images", "labels", "groups", "split")}
-    write_table(images, files["images"], IMAGES)
+    thumbnails = {"thumbnails": tmp_path / "thumbnails.parquet"}
+    write_table(images.assign(phash=None), files["images"], IMAGES)
+    write_table(pd.DataFrame({"image_id": [], "thumbnail": []}), thumbnails["thumbnails"], THUMBNAILS)
     write_table(labels, files["labels"], labels_schema(["bleed", "oedema"]))
     receipt = tmp_path / "receipt.json"
     options = {"options": grouped().model_dump_json()}
-    made = run_script("group_images", images=files["images"], groups=files["groups"])
+    made = run_script("group_images", images=files["images"], **thumbnails, groups=files["groups"])
     assert made.returncode == 0, made.stderr
     assert "24 patients in 24 groups" in made.stderr
     made = run_script("split_grouped", **files, **options)
     assert made.returncode == 0, made.stderr
     pd.testing.assert_frame_equal(read_table(files["groups"], GROUPS), GOOD[1])
     pd.testing.assert_frame_equal(read_table(files["split"], SPLIT), GOOD[3])
-    made = run_script("verify_split", **files, **options, receipt=receipt)
+    made = run_script("verify_split", **files, **thumbnails, **options, receipt=receipt)
     assert made.returncode == 0, made.stderr
-    assert json.loads(receipt.read_text()) == verify_split(*GOOD, RATIOS)
+    told = describe_balance(images, labels, GOOD[3], grouped())
+    assert json.loads(receipt.read_text()) == {**verify_split(*GOOD, RATIOS), **told}
 
     naive_files = {**files, "split": tmp_path / "naive.parquet"}
     options = {"options": naive().model_dump_json()}
-    made = run_script("split_naive_image", **naive_files, **options, receipt=receipt)
+    made = run_script("split_naive_image", **naive_files, **thumbnails, **options, receipt=receipt)
     assert made.returncode == 0, made.stderr
     assert json.loads(receipt.read_text())["leak_free"] is False
     refused = tmp_path / "refused.json"
     options = {"options": grouped().model_dump_json()}
-    made = run_script("verify_split", **naive_files, **options, receipt=refused)
+    made = run_script("verify_split", **naive_files, **thumbnails, **options, receipt=refused)
     assert made.returncode == 1
     assert "23 shared patient_id" in made.stderr
     assert "Traceback" not in made.stderr

@@ -12,10 +12,12 @@ from killed_training import assert_equal_weights, kill_in_epoch, linger, note_ep
 from scanline.core.errors import InputError
 from scanline.core.files import write_json
 from scanline.prepare.samples import load_samples
+from scanline.split.label_weights import weigh_labels
 from scanline.train import run as training_run
 from scanline.train.device import choose_device, choose_precision
 from scanline.train.engine import epoch_seed, learning_rate_factor
-from scanline.train.image_level import Job, Trainer, fit_classifier, grey_statistics
+from scanline.train.image_level import Job, LabelWeights, Trainer, fit_classifier, grey_statistics
+from scanline.train.label_weights import read_class_weights
 from scanline.train.model_store import store_key, unneeded_keys, working_folder
 from scanline.train.options import Augmentation, ClassifyTask, ModelOptions, TrainingOptions
 from scanline.train.torchvision_classifier import load_classifier
@@ -34,6 +36,9 @@ def train(files, folder, *, seed=1, task=TASK, model=MODEL, training=TRAINING, s
     receipt = folder / "receipt.json"
     write_json(receipt, {"leak_free": True, "protocol": "grouped"})
     outputs = {name: folder / name for name in ("model.pt", "history.csv", "run.json")}
+    record, _ = weigh_labels(pd.read_parquet(files["labels"]), pd.read_parquet(files["split"]))
+    write_json(folder / "class_weights.json", record)
+    files = {**files, "class_weights": folder / "class_weights.json"}
 
     def fit(working, device):
         return fit_classifier(Job(task, model, training, seed, device), files, weights, working)
@@ -107,7 +112,9 @@ def test_the_kept_weights_are_those_of_the_best_epoch(training_files, tmp_path):
     outputs = train(training_files, tmp_path / "run")
     history = pd.read_csv(outputs["history.csv"])
     samples = load_samples(**training_files, target="bleed")
-    trainer = Trainer(Job(TASK, MODEL, TRAINING, 1, torch.device("cpu")), samples["train"], samples["val"], tmp_path)
+    job = Job(TASK, MODEL, TRAINING, 1, torch.device("cpu"))
+    weights = LabelWeights(read_class_weights(tmp_path / "run/class_weights.json", ["bleed"], True))
+    trainer = Trainer(job, samples["train"], samples["val"], tmp_path, None, weights)
     _, model = load_classifier(outputs["model.pt"], torch.device("cpu"))
     trainer.model = model.to(memory_format=torch.channels_last)
     trainer.model.eval().requires_grad_(False)

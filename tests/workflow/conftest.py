@@ -51,6 +51,7 @@ TINY = {
             },
             "splits": {"grouped_seed123": None, "grouped_seed456": None},
             "tasks": {"segment": {"image_size_px": 96}},
+            "label_analysis": True,
             "models": {
                 "shufflenet": {"architecture": "shufflenet_v2_x0_5", "weights": "none", "channels": 1},
                 "ssdlite": {"architecture": "ssdlite320_mobilenet_v3_large", "weights": "none", "channels": 1},

@@ -21,19 +21,23 @@ pytestmark = pytest.mark.workflow
 
 # The rules in their order, with those right behind each. What a change must rerun is worked out from this table,
 # not from the workflow.
-PLOTS = {"plot_classifier", "plot_multilabel", "plot_detector", "plot_segmenter", "plot_study", "plot_task_comparison"}
+PLOTS = {"plot_classifier", "plot_multilabel", "plot_detector", "plot_segmenter", "plot_study"}
+PLOTS |= {"plot_task_comparison", "plot_label_analysis"}
 TRAIN = {"train_classifier", "train_detector", "train_segmenter"}
 PREDICT = {"predict_classifier", "predict_detector", "predict_segmenter"}
 EVALUATE = {"evaluate_classifier", "evaluate_multilabel", "evaluate_detector", "evaluate_segmenter"}
-PAGES = {"write_report", "write_overview"}
+PAGES = {"write_report", "write_overview", "write_receipt"}
 FOLLOWERS = {
-    "acquire_source": {"curate_source", "merge_sources"},
+    "acquire_source": {"scan_files", "curate_source", "merge_sources"},
+    "scan_files": {"curate_source"},
     "curate_source": {"merge_sources"},
-    "merge_sources": {"group_images", "cache_pixels"},
+    "merge_sources": {"group_images", "analyse_labels", "cache_pixels", "write_receipt"},
     "group_images": {"split_grouped", "split_naive_image", "verify_split"},
-    "split_grouped": {"verify_split"},
-    "split_naive_image": TRAIN,
-    "verify_split": TRAIN,
+    "split_grouped": {"verify_split", "analyse_labels"},
+    "split_naive_image": {"write_receipt", "analyse_labels", "weigh_labels", *TRAIN},
+    "verify_split": {"write_receipt", "weigh_labels", *TRAIN},
+    "analyse_labels": {"plot_label_analysis", "write_report"},
+    "weigh_labels": {"train_classifier"},
     "cache_pixels": {"cache_masks", *TRAIN},
     "cache_masks": {"train_segmenter"},
     "train_classifier": {"predict_classifier"},
@@ -42,10 +46,10 @@ FOLLOWERS = {
     "predict_classifier": {"evaluate_classifier", "evaluate_multilabel"},
     "predict_detector": {"evaluate_detector"},
     "predict_segmenter": {"evaluate_segmenter"},
-    "evaluate_classifier": {"compare_splits", "compare_tasks", "plot_classifier", *PAGES},
-    "evaluate_multilabel": {"compare_tasks", "plot_multilabel", *PAGES},
-    "evaluate_detector": {"compare_tasks", "plot_detector", *PAGES},
-    "evaluate_segmenter": {"compare_tasks", "plot_segmenter", *PAGES},
+    "evaluate_classifier": {"compare_splits", "compare_tasks", "plot_classifier", "write_report", "write_overview"},
+    "evaluate_multilabel": {"compare_tasks", "plot_multilabel", "write_report", "write_overview"},
+    "evaluate_detector": {"compare_tasks", "plot_detector", "write_report", "write_overview"},
+    "evaluate_segmenter": {"compare_tasks", "plot_segmenter", "write_report", "write_overview"},
     "compare_splits": {"plot_study", "write_report"},
     "compare_tasks": {"plot_task_comparison", "write_report"},
     **{rule: {"write_report"} for rule in PLOTS},
@@ -54,17 +58,26 @@ FOLLOWERS = {
 # A module to the first of the rules whose script reaches it; those rules' followers come along. Behind a rule, a part
 # of the path of the runs of which alone this is true.
 REACHED_BY = {
-    "core/tables.py": {"curate_source"},
+    "core/tables.py": {"scan_files"},
     "core/torchvision_compat.py": TRAIN,
     "curate/adapters/pascal_voc.py": {"curate_source"},
     "curate/merge.py": {"merge_sources"},
+    "curate/thumbnails.py": {"scan_files"},
     "split/groups.py": {"group_images"},
+    "split/near_hashes.py": {"group_images"},
     "split/assign.py": {"split_grouped", "split_naive_image", "verify_split"},
+    "split/search.py": {"split_grouped", "split_naive_image", "verify_split"},
+    "split/policies.py": {"split_grouped", "split_naive_image", "verify_split"},
+    "split/protocols.py": {"split_grouped"},
     "split/verify.py": {"verify_split", "split_naive_image"},
     "split/naive.py": {"split_naive_image"},
+    "split/label_leaks.py": {"analyse_labels"},
+    "split/label_weights.py": {"weigh_labels"},
+    "curate/label_statistics.py": {"analyse_labels", "weigh_labels"},
     "prepare/pixels.py": {"cache_pixels"},
     "prepare/masks.py": {"cache_masks"},
     "train/engine.py": TRAIN,
+    "train/label_weights.py": {"train_classifier"},
     "train/image_level.py": {"train_classifier", "train_segmenter", "train_detector ssdlite/"},
     "train/segmentation.py": {"train_segmenter"},
     "train/mask_losses.py": {"train_segmenter"},
@@ -85,10 +98,12 @@ REACHED_BY = {
     "evaluate/task_comparison.py": {"compare_tasks"},
     "figures/style.py": PLOTS,
     "figures/multilabel.py": {"plot_multilabel"},
+    "figures/label_analysis.py": {"plot_label_analysis"},
     "figures/detector_examples.py": {"plot_detector"},
     "figures/segmenter_overlays.py": {"plot_segmenter"},
     "figures/study.py": {"plot_study"},
     "report/overview.py": {"write_overview"},
+    "report/receipt.py": {"write_receipt"},
     "report/page.py": PAGES,
 }
 # What no result depends on: what only presents, what fetches, what checks the configuration.
@@ -99,12 +114,15 @@ NOTHING: set[str] = set()
 def run_of(job: str) -> list[str]:
     """The part of a job's path that says of which split, or run, it is; empty for jobs of all runs.
 
-    Tasks are compared on the split that has several of them.
+    Tasks are compared on the split that has several of them; the task multilabel alone asks for weights.
     """
     rule, _, *rest = job.split("/")
     if rule in {"compare_tasks", "plot_task_comparison"}:
         return ["grouped"]
-    return [] if rule in {"acquire_source", "curate_source", "cache_pixels", "cache_masks"} else rest
+    if rule == "weigh_labels":
+        return [*rest, "multilabel"]
+    data = {"acquire_source", "scan_files", "curate_source", "cache_pixels", "cache_masks"}
+    return [] if rule in data else rest
 
 
 def and_followers(jobs: set[str], first: set[str]) -> set[str]:
@@ -201,7 +219,7 @@ def test_a_second_run_has_nothing_to_do(project):
 
 def test_the_table_of_rules_is_complete(all_jobs):
     assert {job.split("/")[0] for job in all_jobs} == set(FOLLOWERS)
-    assert len(all_jobs) == 40  # 10 before training, 4 for each of 6 models, 6 for their comparison and pages
+    assert len(all_jobs) == 46  # 14 before training, 4 for each of 6 models, 8 for their comparison and pages
 
 
 def test_touched_files_rerun_nothing(project):

@@ -13,12 +13,15 @@ sys.path.insert(0, str(SCRIPTS))
 from scanline.config import load_config
 from scanline.core.code_digest import code_digest as digest_of_code
 from scanline.core.errors import InputError
+from scanline.figures.options import LABEL_FIGURES as LABEL_FIGURE_NAMES
 from scanline.report.kinds import KINDS
 from scanline.train.network_names import ULTRALYTICS_NAME
 
 RUN_FILES = "{split}/{task}/{model}/seed{seed}"
 IMAGE_TABLES = {"detect": "image_level"}  # evaluation's table of single images; per_image for other kinds
-TRAINING_THREADS = 8  # fewer where the machine, or --cores, has fewer
+LEAK_FREE = ("grouped", "official", "kfold")  # protocols that part no group
+SCAN_THREADS = 32  # fewer, as below, where the machine, or --cores, has fewer
+TRAINING_THREADS = 8
 
 
 def checked_config():
@@ -52,10 +55,10 @@ def tasks_of(*kinds):
     return one_of(name for study in CONFIG.studies.values() for name, task in study.tasks.items() if task.kind in kinds)
 
 
-def splits_by(protocol):
-    """A wildcard constraint: the splits with this protocol."""
+def splits_by(*protocols):
+    """A wildcard constraint: the splits with one of these protocols."""
     return one_of(
-        name for study in CONFIG.studies.values() for name, split in study.splits.items() if split.protocol == protocol
+        name for study in CONFIG.studies.values() for name, split in study.splits.items() if split.protocol in protocols
     )
 
 
@@ -71,12 +74,15 @@ def code_digest(rule, *modules):
 
 
 ENVIRONMENT_OF = {
+    "scan_files": "envs/curate.yaml",
     "curate_source": "envs/curate.yaml",
     "merge_sources": "envs/curate.yaml",
     "group_images": "envs/split.yaml",
     "split_grouped": "envs/split.yaml",
     "split_naive_image": "envs/split.yaml",
     "verify_split": "envs/split.yaml",
+    "analyse_labels": "envs/split.yaml",
+    "weigh_labels": "envs/split.yaml",
     "cache_pixels": "envs/curate.yaml",
     "cache_masks": "envs/curate.yaml",
     "train_classifier": "envs/train.yaml",
@@ -97,6 +103,8 @@ ENVIRONMENT_OF = {
     "plot_detector": "envs/figures.yaml",
     "plot_study": "envs/figures.yaml",
     "plot_task_comparison": "envs/figures.yaml",
+    "plot_label_analysis": "envs/figures.yaml",
+    "write_receipt": "envs/report.yaml",
     "write_report": "envs/report.yaml",
     "write_overview": "envs/report.yaml",
 }
@@ -105,6 +113,11 @@ ENVIRONMENT_OF = {
 def as_json(values):
     """The text of `--options`: models and plain values as JSON with sorted keys."""
     return json.dumps(values, sort_keys=True, default=lambda model: model.model_dump(mode="json"))
+
+
+def studies_by_default():
+    """The studies that run without being named, by name."""
+    return {name: CONFIG.studies[name] for name in CONFIG.by_default}
 
 
 def study_of(wildcards):
@@ -119,13 +132,30 @@ def source_of(wildcards):
     return study_of(wildcards).sources[wildcards.source]
 
 
+def scan_options(wildcards):
+    source = source_of(wildcards)
+    return as_json(
+        {
+            "folder": source.acquire.path,
+            "shard": int(wildcards.shard),
+            "shards": source.curate.scan_shards,
+        }
+    )
+
+
+def scans_of_source(wildcards):
+    """An input function: all shards of a source's scan."""
+    folder = f"<results>/{wildcards.study}/sources/{wildcards.source}/scan"
+    return [f"{folder}/{shard}.parquet" for shard in range(source_of(wildcards).curate.scan_shards)]
+
+
 def curate_options(wildcards):
     source = source_of(wildcards)
     return as_json(
         {
             "folder": source.acquire.path,
             "labels": study_of(wildcards).labels,
-            "curate": source.curate,
+            "curate": source.curate.model_dump(mode="json", exclude={"scan_shards"}),
         }
     )
 
@@ -143,6 +173,11 @@ def merge_options(wildcards):
 
 def split_options(wildcards):
     return as_json(study_of(wildcards).splits[wildcards.split])
+
+
+def analyse_labels_options(wildcards):
+    study = study_of(wildcards)
+    return as_json({"labels": study.labels, "splits": list(study.splits)})
 
 
 def pixel_options(wildcards):
@@ -317,6 +352,34 @@ def plot_task_comparison_options(wildcards):
     return as_json({**study.figures.model_dump(mode="json"), "phantom": is_phantom(study)})
 
 
+def plot_label_analysis_options(wildcards):
+    study = study_of(wildcards)
+    return as_json({**study.figures.model_dump(mode="json"), "phantom": is_phantom(study)})
+
+
+def label_figure(name):
+    """An output: a figure of the label analysis, with its place in Snakemake's report."""
+    return report(
+        f"<results>/{{study}}/figures/{name}.png",
+        caption="../report/label_analysis.rst",
+        category="{study}",
+        subcategory="Labels",
+        labels={"figure": name.replace("_", " ")},
+    )
+
+
+def receipt_options(wildcards):
+    study = study_of(wildcards)
+    return as_json(
+        {
+            "study": wildcards.study,
+            "phantom": is_phantom(study),
+            "split": wildcards.split,
+            "protocol": study.splits[wildcards.split].protocol,
+        }
+    )
+
+
 def report_options(wildcards):
     study = study_of(wildcards)
     preset = config.get("preset")
@@ -351,7 +414,7 @@ def report_options(wildcards):
 def overview_options(wildcards):
     entries = [
         {"study": name, "title": study.title, "phantom": is_phantom(study), **reported_entry(study, *run)}
-        for name, study in CONFIG.studies.items()
+        for name, study in studies_by_default().items()
         for run in runs_in(study)
     ]
     return as_json({"runs": entries})
@@ -498,12 +561,49 @@ def weights_argument(wildcards, input):
     return f"--weights {shlex.quote(str(input.weights))}" if input.weights else ""
 
 
+def asked_weights(name, suffix):
+    """An input function: weights of the split, of classes or of training images, where the task asks for them."""
+
+    def path(wildcards):
+        if not getattr(study_of(wildcards).tasks[wildcards.task], name):
+            return []
+        return f"<results>/{wildcards.study}/splits/{wildcards.split}/{name}.{suffix}"
+
+    return path
+
+
+def label_analysis(*patterns):
+    """An input function: files of the study's label analysis; nothing where it does not ask for one."""
+
+    def paths(wildcards):
+        return label_analysis_in(wildcards.study, *patterns)
+
+    return paths
+
+
+def label_analysis_in(study_name, *patterns):
+    if not CONFIG.studies[study_name].label_analysis:
+        return []
+    return [f"<results>/{study_name}/{pattern}" for pattern in patterns]
+
+
+def weights_in(study_name):
+    """The weights of classes and training images of each split, where the study asks for a label analysis."""
+    return [
+        path
+        for split in CONFIG.studies[study_name].splits
+        for path in label_analysis_in(
+            study_name, f"splits/{split}/class_weights.json", f"splits/{split}/sampler_weights.parquet"
+        )
+    ]
+
+
 def study_figures(wildcards):
     return [f"<results>/{wildcards.study}/figures/{figure}.png" for figure in STUDY_FIGURES]
 
 
 def metrics_of_all_studies():
-    return [path for name in CONFIG.studies for path in run_paths(name, f"metrics/{RUN_FILES}/metrics.json")]
+    return [path for name in CONFIG.by_default for path in run_paths(name, f"metrics/{RUN_FILES}/metrics.json")]
 
 
 def gpus(wildcards):
@@ -515,18 +615,19 @@ def gpus(wildcards):
 
 STUDY_FIGURES = ["flow", "class_balance", "subset_balance", "leakage"]
 TASK_FIGURE = "figures/task_comparison.png"
+LABEL_FIGURES = [f"figures/{name}.png" for name in LABEL_FIGURE_NAMES]
 
 
 def study_reports():
-    return [f"<results>/{name}/report.html" for name in CONFIG.studies]
+    return [f"<results>/{name}/report.html" for name in CONFIG.by_default]
 
 
 def splits_in(study_name):
-    return [f"<results>/{study_name}/splits/{split}/receipt.json" for split in CONFIG.studies[study_name].splits]
+    return [f"<results>/{study_name}/splits/{split}/receipt.html" for split in CONFIG.studies[study_name].splits]
 
 
 def all_splits():
-    return [path for name in CONFIG.studies for path in splits_in(name)]
+    return [path for name in CONFIG.by_default for path in splits_in(name)]
 
 
 def figures_of_runs(study_name):
@@ -543,17 +644,19 @@ def figures_in(study_name):
     return [
         *(f"<results>/{study_name}/figures/{figure}.png" for figure in STUDY_FIGURES),
         *task_comparison_in(study_name, TASK_FIGURE),
+        *label_analysis_in(study_name, *LABEL_FIGURES),
         *figures_of_runs(study_name),
     ]
 
 
 def all_figures():
-    return [path for name in CONFIG.studies for path in figures_in(name)]
+    return [path for name in CONFIG.by_default for path in figures_in(name)]
 
 
 def study_targets(study_name):
     return [
         f"<results>/{study_name}/report.html",
         *splits_in(study_name),
+        *weights_in(study_name),
         *figures_in(study_name),
     ]

@@ -1,28 +1,52 @@
-"""Stage 2, curate. In: manifests. Out: the images, boxes, labels and rejects tables of each source and study."""
+"""Stage 2, curate. In: manifests. Out: tables of images, boxes, labels, rejects, thumbnails, a source and a study.
+
+The pixels are read once, by scan_files, whatever the layout says they are; curate_source works on what it found.
+"""
+
+
+rule scan_files:
+    input:
+        files="<results>/{study}/sources/{source}/files.parquet",
+    output:
+        scan="<results>/{study}/sources/{source}/scan/{shard}.parquet",
+    log:
+        "<logs>/scan_files/{study}/{source}/{shard}.log",
+    benchmark:
+        "<benchmarks>/scan_files/{study}/{source}/{shard}.tsv"
+    conda:
+        "../../envs/curate.yaml"
+    threads: SCAN_THREADS
+    params:
+        options=scan_options,
+        code=code_digest("scan_files"),
+    shell:
+        "python workflow/scripts/scan_files.py --options {params.options:q} --threads {threads}"
+        " --files {input.files:q} --scan {output.scan:q} > {log:q} 2>&1"
 
 
 rule curate_source:
     input:
         files="<results>/{study}/sources/{source}/files.parquet",
+        scans=scans_of_source,
     output:
         images="<results>/{study}/sources/{source}/images.parquet",
         boxes="<results>/{study}/sources/{source}/boxes.parquet",
         labels="<results>/{study}/sources/{source}/labels.parquet",
         rejects="<results>/{study}/sources/{source}/rejects.parquet",
+        thumbnails="<results>/{study}/sources/{source}/thumbnails.parquet",
     log:
         "<logs>/curate_source/{study}/{source}.log",
     benchmark:
         "<benchmarks>/curate_source/{study}/{source}.tsv"
     conda:
         "../../envs/curate.yaml"
-    threads: 2
     params:
         options=curate_options,
         code=curate_digest,
     shell:
         "python workflow/scripts/curate_source.py --name {wildcards.source} --options {params.options:q}"
-        " --files {input.files:q} --images {output.images:q} --boxes {output.boxes:q}"
-        " --labels {output.labels:q} --rejects {output.rejects:q} > {log:q} 2>&1"
+        " --files {input.files:q} --scans {input.scans:q} --images {output.images:q} --boxes {output.boxes:q}"
+        " --labels {output.labels:q} --rejects {output.rejects:q} --thumbnails {output.thumbnails:q} > {log:q} 2>&1"
 
 
 rule merge_sources:
@@ -32,11 +56,13 @@ rule merge_sources:
         boxes=for_each_source("sources/{source}/boxes.parquet"),
         labels=for_each_source("sources/{source}/labels.parquet"),
         rejects=for_each_source("sources/{source}/rejects.parquet"),
+        thumbnails=for_each_source("sources/{source}/thumbnails.parquet"),
     output:
         images="<results>/{study}/curated/images.parquet",
         boxes="<results>/{study}/curated/boxes.parquet",
         labels="<results>/{study}/curated/labels.parquet",
         rejects="<results>/{study}/curated/rejects.parquet",
+        thumbnails="<results>/{study}/curated/thumbnails.parquet",
         flow="<results>/{study}/curated/flow.json",
     log:
         "<logs>/merge_sources/{study}.log",
@@ -50,5 +76,6 @@ rule merge_sources:
     shell:
         "python workflow/scripts/merge_sources.py --options {params.options:q} --files {input.files:q}"
         " --images {input.images:q} --boxes {input.boxes:q} --labels {input.labels:q} --rejects {input.rejects:q}"
-        " --merged-images {output.images:q} --merged-boxes {output.boxes:q} --merged-labels {output.labels:q}"
-        " --merged-rejects {output.rejects:q} --flow {output.flow:q} > {log:q} 2>&1"
+        " --thumbnails {input.thumbnails:q} --merged-images {output.images:q} --merged-boxes {output.boxes:q}"
+        " --merged-labels {output.labels:q} --merged-rejects {output.rejects:q}"
+        " --merged-thumbnails {output.thumbnails:q} --flow {output.flow:q} > {log:q} 2>&1"

@@ -1,6 +1,31 @@
 """Stage 8, report. In: metrics, receipts, tables, figures. Out: one self-contained page a study, and one over all."""
 
 
+rule write_receipt:
+    input:
+        receipt="<results>/{study}/splits/{split}/receipt.json",
+        thumbnails="<results>/{study}/curated/thumbnails.parquet",
+    output:
+        page=report(
+            "<results>/{study}/splits/{split}/receipt.html",
+            caption="../report/receipt.rst",
+            category="{study}",
+            labels={"page": "receipt", "split": "{split}"},
+        ),
+    log:
+        "<logs>/write_receipt/{study}/{split}.log",
+    benchmark:
+        "<benchmarks>/write_receipt/{study}/{split}.tsv"
+    conda:
+        "../../envs/report.yaml"
+    params:
+        options=receipt_options,
+        code=code_digest("write_receipt"),
+    shell:
+        "python workflow/scripts/write_receipt.py --options {params.options:q} --receipt {input.receipt:q}"
+        " --thumbnails {input.thumbnails:q} --page {output.page:q} > {log:q} 2>&1"
+
+
 rule write_report:
     input:
         flow="<results>/{study}/curated/flow.json",
@@ -13,6 +38,9 @@ rule write_report:
         run_figures=run_figures,
         tasks=task_comparison("metrics/task_comparison.json"),
         task_figure=task_comparison(TASK_FIGURE),
+        label_statistics=label_analysis("analysis/label_statistics.json"),
+        label_leaks=label_analysis("analysis/label_leaks.json"),
+        label_figures=label_analysis(*LABEL_FIGURES),
     output:
         report=report(
             "<results>/{study}/report.html",
@@ -34,7 +62,8 @@ rule write_report:
         " --rejects {input.rejects:q} --comparison {input.comparison:q} --receipts {input.receipts:q}"
         " --metrics {input.metrics:q} --runs {input.runs:q} --study-figures {input.study_figures:q}"
         " --run-figures {input.run_figures:q} --tasks {input.tasks:q} --task-figure {input.task_figure:q}"
-        " --report {output.report:q} > {log:q} 2>&1"
+        " --label-statistics {input.label_statistics:q} --label-leaks {input.label_leaks:q}"
+        " --label-figures {input.label_figures:q} --report {output.report:q} > {log:q} 2>&1"
 
 
 rule write_overview:

@@ -8,6 +8,7 @@ and their receipt says what leaks.
 rule group_images:
     input:
         images="<results>/{study}/curated/images.parquet",
+        thumbnails="<results>/{study}/curated/thumbnails.parquet",
     output:
         groups="<results>/{study}/curated/groups.parquet",
     log:
@@ -19,7 +20,8 @@ rule group_images:
     params:
         code=code_digest("group_images"),
     shell:
-        "python workflow/scripts/group_images.py --images {input.images:q} --groups {output.groups:q} > {log:q} 2>&1"
+        "python workflow/scripts/group_images.py --images {input.images:q} --thumbnails {input.thumbnails:q}"
+        " --groups {output.groups:q} > {log:q} 2>&1"
 
 
 rule split_grouped:
@@ -34,7 +36,7 @@ rule split_grouped:
     benchmark:
         "<benchmarks>/split_grouped/{study}/{split}.tsv"
     wildcard_constraints:
-        split=splits_by("grouped"),
+        split=splits_by(*LEAK_FREE),
     conda:
         "../../envs/split.yaml"
     params:
@@ -48,6 +50,7 @@ rule split_grouped:
 rule verify_split:
     input:
         images="<results>/{study}/curated/images.parquet",
+        thumbnails="<results>/{study}/curated/thumbnails.parquet",
         labels="<results>/{study}/curated/labels.parquet",
         groups="<results>/{study}/curated/groups.parquet",
         split="<results>/{study}/splits/{split}/split.parquet",
@@ -58,7 +61,7 @@ rule verify_split:
     benchmark:
         "<benchmarks>/verify_split/{study}/{split}.tsv"
     wildcard_constraints:
-        split=splits_by("grouped"),
+        split=splits_by(*LEAK_FREE),
     conda:
         "../../envs/split.yaml"
     params:
@@ -66,6 +69,7 @@ rule verify_split:
         code=code_digest("verify_split"),
     shell:
         "python workflow/scripts/verify_split.py --options {params.options:q} --images {input.images:q}"
+        " --thumbnails {input.thumbnails:q}"
         " --labels {input.labels:q} --groups {input.groups:q} --split {input.split:q} --receipt {output.receipt:q}"
         " > {log:q} 2>&1"
 
@@ -73,6 +77,7 @@ rule verify_split:
 rule split_naive_image:
     input:
         images="<results>/{study}/curated/images.parquet",
+        thumbnails="<results>/{study}/curated/thumbnails.parquet",
         labels="<results>/{study}/curated/labels.parquet",
         groups="<results>/{study}/curated/groups.parquet",
     output:
@@ -91,5 +96,6 @@ rule split_naive_image:
         code=code_digest("split_naive_image"),
     shell:
         "python workflow/scripts/split_naive_image.py --options {params.options:q} --images {input.images:q}"
+        " --thumbnails {input.thumbnails:q}"
         " --labels {input.labels:q} --groups {input.groups:q} --split {output.split:q} --receipt {output.receipt:q}"
         " > {log:q} 2>&1"

@@ -12,6 +12,8 @@ rule train_classifier:
         labels="<results>/{study}/curated/labels.parquet",
         split="<results>/{study}/splits/{split}/split.parquet",
         receipt="<results>/{study}/splits/{split}/receipt.json",
+        class_weights=asked_weights("class_weights", "json"),
+        sampler_weights=asked_weights("sampler_weights", "parquet"),
         weights=weights_input,
     output:
         model=f"<results>/{{study}}/models/{RUN_FILES}/model.pt",
@@ -38,6 +40,7 @@ rule train_classifier:
         "python workflow/scripts/train_classifier.py --options {params.options:q} --seed {wildcards.seed}"
         " --threads {threads} --code {params.code} --store {params.store:q} --pixels {input.pixels:q}"
         " --index {input.index:q} --labels {input.labels:q} --split {input.split:q} --receipt {input.receipt:q}"
+        " --class-weights {input.class_weights:q} --sampler-weights {input.sampler_weights:q}"
         " {params.weights} --model {output.model:q} --history {output.history:q} --run {output.run:q} > {log:q} 2>&1"
 
 

@@ -11,7 +11,7 @@ from scanline.evaluate.options import CompareSplitsOptions
 
 def main() -> None:
     """Run the rule."""
-    args = parse_arguments(__doc__, "metrics+", "per_image+", "receipts+", "comparison", "options")
+    args = parse_arguments(__doc__, "metrics*", "per_image*", "receipts*", "comparison", "options")
     options = read_options(CompareSplitsOptions, args.options)
     comparison = compare_splits(
         [read_json(path) for path in args.metrics],

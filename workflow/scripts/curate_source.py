@@ -1,23 +1,27 @@
-"""Curate one source: its raw files to the images, boxes, labels and rejects tables."""
+"""Curate one source: its raw files to the images, boxes, labels, rejects and thumbnails tables."""
 
 from scanline.core.command_line import parse_arguments, run
 from scanline.core.log import logger
 from scanline.core.options import read_options
-from scanline.core.tables import BOXES, FILES, IMAGES, REJECTS, labels_schema, read_table, write_table
+from scanline.core.tables import BOXES, FILES, IMAGES, REJECTS, THUMBNAILS, labels_schema, read_table, write_table
+from scanline.curate.file_scan import SCAN, join_shards
 from scanline.curate.options import CurateSource
 from scanline.curate.scan import curate_source
 
 
 def main() -> None:
     """Run the rule."""
-    args = parse_arguments(__doc__, "name", "files", "images", "boxes", "labels", "rejects", "options")
+    tables = ("images", "boxes", "labels", "rejects", "thumbnails")
+    args = parse_arguments(__doc__, "name", "files", "scans+", *tables, "options")
     options = read_options(CurateSource, args.options)
     files = read_table(args.files, FILES)
-    curated = curate_source(args.name, files, args.files, options)
+    scan = join_shards(read_table(path, SCAN) for path in args.scans)
+    curated = curate_source(args.name, files, args.files, options, scan)
     write_table(curated.images, args.images, IMAGES)
     write_table(curated.boxes, args.boxes, BOXES)
     write_table(curated.labels, args.labels, labels_schema(options.labels))
     write_table(curated.rejects, args.rejects, REJECTS)
+    write_table(curated.thumbnails, args.thumbnails, THUMBNAILS)
     actions = curated.rejects["action"].value_counts()
     logger.info(
         "%s: %d files, %d images of %d patients, %d boxes; %s",

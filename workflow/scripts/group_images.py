@@ -2,15 +2,15 @@
 
 from scanline.core.command_line import parse_arguments, run
 from scanline.core.log import logger
-from scanline.core.tables import GROUPS, IMAGES, read_table, write_table
+from scanline.core.tables import GROUPS, IMAGES, THUMBNAILS, read_table, write_table
 from scanline.split.groups import find_groups
 
 
 def main() -> None:
     """Run the rule."""
-    args = parse_arguments(__doc__, "images", "groups")
+    args = parse_arguments(__doc__, "images", "thumbnails", "groups")
     images = read_table(args.images, IMAGES)
-    groups = find_groups(images)
+    groups = find_groups(images, read_table(args.thumbnails, THUMBNAILS))
     write_table(groups, args.groups, GROUPS)
     logger.info(
         "%d images of %d patients in %d groups",

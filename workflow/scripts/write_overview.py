@@ -11,7 +11,7 @@ from scanline.report.page import write_page
 
 def main() -> None:
     """Run the rule."""
-    args = parse_arguments(__doc__, "metrics+", "options", "report")
+    args = parse_arguments(__doc__, "metrics*", "options", "report")
     options = read_options(OverviewOptions, args.options)
     values = describe_studies(options, [read_json(path) for path in args.metrics])
     write_page(args.report, "overview.html.j2", values)

@@ -12,8 +12,8 @@ from scanline.report.study import STUDY_FIGURES, StudyFiles, describe_study, fig
 
 def main() -> None:
     """Run the rule."""
-    lists = ("receipts+", "metrics+", "runs+", "study_figures+", "run_figures+")
-    optional = ("comparison?", "tasks?", "task_figure?")
+    lists = ("receipts+", "metrics*", "runs*", "study_figures+", "run_figures*", "label_figures*")
+    optional = ("comparison?", "tasks?", "task_figure?", "label_statistics?", "label_leaks?")
     args = parse_arguments(__doc__, "flow", "rejects", *optional, *lists, "options", "report")
     options = read_options(ReportOptions, args.options)
     files = StudyFiles(
@@ -27,6 +27,9 @@ def main() -> None:
         run_figures=figures_of_runs([run.kind for run in options.runs], args.run_figures),
         tasks=read_json(args.tasks) if args.tasks else None,
         task_figure=args.task_figure,
+        label_statistics=read_json(args.label_statistics) if args.label_statistics else None,
+        label_leaks=read_json(args.label_leaks) if args.label_leaks else None,
+        label_figures=args.label_figures,
     )
     write_page(args.report, "study.html.j2", describe_study(options, files))
     logger.info("wrote the report of %s: %d models", options.study, len(options.runs))

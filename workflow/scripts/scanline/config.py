@@ -19,7 +19,7 @@ from scanline.evaluate.task_comparison_options import Question
 from scanline.figures.options import FigureOptions
 from scanline.prepare.options import PixelOptions
 from scanline.report.kinds import KINDS
-from scanline.split.options import SplitOptions
+from scanline.split.options import SplitOptions, classes_named
 from scanline.train.options import ClassifyTask, SegmentTask, Task, TrainingOptions, kind_of_network
 from scanline.train.study_options import StudyModel
 
@@ -81,7 +81,14 @@ class Study(Options):
     splits: dict[str, SplitOptions] = Field(min_length=1, description="Splits by name.")
     tasks: dict[str, Task] = Field(min_length=1, description="Tasks by name.")
     models: dict[str, StudyModel] = Field(min_length=1, description="Networks by name.")
-    runs: tuple[Run, ...] = Field(min_length=1, description="Which models are trained on which split and task.")
+    runs: tuple[Run, ...] = Field(
+        description="Which models are trained on which split and task; empty for a study of tables and splits alone."
+    )
+    label_analysis: bool = Field(
+        default=False,
+        description="Analyse the labels: frequencies, co-occurrence, age, sex, view, what a split leaks by label, and"
+        " weights of classes and training images.",
+    )
     questions: dict[str, Question] = Field(
         default={},
         description="Questions by name, by which tasks of several kinds are compared: on each split where at least two"
@@ -97,7 +104,8 @@ class Study(Options):
 class Config(Options):
     """The configuration of one call of the workflow."""
 
-    studies: dict[str, Study] = Field(min_length=1, description="Studies to run, by name.")
+    studies: dict[str, Study] = Field(min_length=1, description="Studies, by name.")
+    by_default: tuple[str, ...] = Field(description="Those that run without being named.")
     results: str = Field(description="Folder for everything made.")
     model_store: str = Field(description="Folder of the model store, shared by all presets.")
     patient_salt: str = Field(description="Salt of the patient pseudonyms in reports and CSV files.")
@@ -107,6 +115,9 @@ class ConfigFile(Options):
     """config/config.yaml: which studies to run and where results lie; `--config key=value` overrides a key."""
 
     studies: tuple[str, ...] = Field(min_length=1, description="Studies to run: names of files in config/studies/.")
+    named_studies: tuple[str, ...] = Field(
+        default=(), description="Studies that run only when they are named: snakemake <study>."
+    )
     preset: str | None = Field(default=None, description="A file of config/presets/ laid over the studies.")
     results: str = Field(
         default="results", description="Folder for everything made; a preset adds a folder of its name."
@@ -142,7 +153,7 @@ def load_config(values: Mapping[str, Any], project: Path) -> Config:
         preset_path = _named_file(project, "presets", file.preset, "preset")
         preset = check_options(Preset, read_yaml(preset_path), preset_path.relative_to(project))
     studies = {}
-    for name in file.studies:
+    for name in dict.fromkeys((*file.studies, *file.named_studies)):
         path = _named_file(project, "studies", name, "studies")
         values_of_study = overlay(read_yaml(path), preset.all_studies)
         values_of_study = overlay(values_of_study, preset.studies.get(name, {}))
@@ -153,7 +164,13 @@ def load_config(values: Mapping[str, Any], project: Path) -> Config:
         check_names(study, where)
         studies[name] = study
     results = file.results if file.preset is None else f"{file.results}/{file.preset}"
-    return Config(studies=studies, results=results, model_store=file.model_store, patient_salt=file.patient_salt)
+    return Config(
+        studies=studies,
+        by_default=file.studies,
+        results=results,
+        model_store=file.model_store,
+        patient_salt=file.patient_salt,
+    )
 
 
 def read_yaml(path: Path) -> Any:
@@ -301,6 +318,11 @@ def check_names(study: Study, where: Path) -> None:
             )
         for label in getattr(split, "balance", ()):
             known(f"splits.{name}.balance", label, study.labels)
+        for source_name in getattr(split, "external_sources", ()):
+            known(f"splits.{name}.external_sources", source_name, study.sources)
+        for subset, policy in getattr(split, "policies", {}).items():
+            for label in classes_named(policy):
+                known(f"splits.{name}.policies.{subset}", label, study.labels)
     for name, source in study.sources.items():
         check_layout(source.curate, f"{where}: sources.{name}.curate")
         for label in (*source.curate.annotated_classes, *source.curate.classes.values()):

@@ -4,24 +4,28 @@ from pathlib import Path
 
 import pandas as pd
 
+from scanline.acquire.archives import is_archive, unpack_archives
 from scanline.acquire.manifest import make_manifest
 from scanline.acquire.options import LocalSource
 from scanline.core.errors import InputError
 
 
 def acquire(options: LocalSource) -> pd.DataFrame:
-    """List the files of a local source; nothing is copied or changed.
+    """List the files of a local source; nothing is copied or changed, but for archives that are to be unpacked.
 
     Returns:
-        Table FILES.
+        Table FILES, without the archives that were unpacked: their content stands for them.
 
     Raises:
-        InputError: If the folder is missing or holds no file; the next step says how to get the data.
+        InputError: If the folder is missing or holds no file, when the next step says how to get the data; or if an
+            archive is damaged or not safe.
     """
     folder = Path(options.path)
     if not folder.is_dir():
         raise _not_there(options, "a file" if folder.exists() else "nothing there")
-    files = make_manifest(folder)
+    if options.unpack:
+        unpack_archives(folder)
+    files = make_manifest(folder, without=is_archive if options.unpack else None)
     if files.empty:
         raise _not_there(options, "no file in it")
     return files

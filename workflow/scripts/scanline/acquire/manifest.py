@@ -1,7 +1,7 @@
 """The manifest of a folder of raw files: what is there, how large, and a digest of its bytes."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,7 +16,7 @@ LITTER = frozenset({"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "$rec
 THREADS = 8
 
 
-def make_manifest(folder: Path) -> pd.DataFrame:
+def make_manifest(folder: Path, without: Callable[[str], bool] | None = None) -> pd.DataFrame:
     """List and hash every raw file under `folder`.
 
     Links are followed. Hidden files (such as .DS_Store) and what operating systems leave behind (Thumbs.db,
@@ -24,6 +24,7 @@ def make_manifest(folder: Path) -> pd.DataFrame:
 
     Args:
         folder: The raw folder, or a link to it.
+        without: Tells by its name whether a file directly in `folder` is left out; None leaves out none.
 
     Returns:
         Table FILES: path (relative to `folder`, POSIX separators, sorted), bytes, sha256.
@@ -32,6 +33,8 @@ def make_manifest(folder: Path) -> pd.DataFrame:
         InputError: If a link leads nowhere or back to a folder that holds it, or a name is not UTF-8.
     """
     paths = sorted(path.relative_to(folder).as_posix() for path in _walk(folder, (folder.resolve(),)))
+    if without is not None:
+        paths = [path for path in paths if "/" in path or not without(path)]
     with ThreadPoolExecutor(THREADS) as pool:
         rows = pool.map(lambda path: _describe(folder, path), paths)
         return make_table(list(progress(rows, total=len(paths), unit="file")), FILES)

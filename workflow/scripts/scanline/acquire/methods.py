@@ -4,10 +4,10 @@ import importlib
 
 import pandas as pd
 
-from scanline.acquire.options import LocalSource, PhantomSource
+from scanline.acquire.options import LocalSource, PhantomSource, PypiSource
 
 
-def acquire(options: LocalSource | PhantomSource) -> pd.DataFrame:
+def acquire(options: LocalSource | PhantomSource | PypiSource) -> pd.DataFrame:
     """Bring a source's raw files into place by its method, the module `scanline.acquire.<method>`.
 
     Returns:

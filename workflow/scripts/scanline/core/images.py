@@ -2,6 +2,8 @@
 
 import io
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP", "PPM")  # no format that runs another program to decode
 EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"})
+PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"  # the last chunk, whole: no other content is allowed in it
 
 
@@ -33,33 +36,53 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 
 def decode_image(content: bytes) -> NDArray[np.uint8]:
-    """Decode the bytes of an image file completely to 8-bit grey.
+    """Decode the bytes of an image file completely to 8-bit grey; see `opened_image` for what is refused.
+
+    Returns:
+        Array of shape (height, width), dtype uint8; see `grey_pixels`.
+
+    Raises:
+        ImageError: If it is not such an image.
+    """
+    with opened_image(content) as image:
+        return grey_pixels(image)
+
+
+def grey_pixels(image: Image.Image) -> NDArray[np.uint8]:
+    """Decode an image completely to 8-bit grey.
+
+    Returns:
+        Array of shape (height, width), dtype uint8. Colour is weighted by ITU-R 601-2 luma; transparency is dropped.
+    """
+    image.load()
+    return np.asarray(image if image.mode == "L" else image.convert("L"), dtype=np.uint8)
+
+
+@contextmanager
+def opened_image(content: bytes) -> Iterator[Image.Image]:
+    """Open the bytes of an image file; what goes wrong while it is decoded inside the block is told in one way.
 
     The file type comes from the content. For PNG every chunk's checksum is verified and the last chunk must
     be whole, which decoding alone does not ask for; for JPEG the whole stream is decoded, which
     `PIL.Image.verify` alone does not do. JPEG has no checksum: a flipped bit that leaves a valid stream
     shows only against the SHA-256 of the manifest.
 
-    Returns:
-        Array of shape (height, width), dtype uint8. Colour is weighted by ITU-R 601-2 luma; transparency is
-        dropped.
-
     Raises:
         ImageError: If it is no image, truncated, damaged, has several frames, or has more than 8 bits a
             channel, which a plain conversion would clip to white.
     """
     try:
+        if content.startswith(PNG_START):
+            with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+                image.verify()
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            image.verify()
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            if image.format == "PNG" and PNG_END not in content:
+            if image.format == "PNG" and content.rfind(PNG_END) < 0:
                 raise ImageError("damaged: the file ends before its last chunk does")
             if image.mode not in EIGHT_BIT_MODES:
                 raise ImageError(f"more than 8 bits a channel (mode {image.mode})")
             if getattr(image, "n_frames", 1) > 1:
                 raise ImageError("several frames in one file")
-            image.load()
-            return np.asarray(image.convert("L"), dtype=np.uint8)
+            yield image
     except UnidentifiedImageError as error:
         raise ImageError("not an image of a known type") from error
     except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:

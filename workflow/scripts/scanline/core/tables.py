@@ -16,6 +16,7 @@ from scanline.core.files import written_aside
 
 SUBSETS = ("train", "val", "test", "external")
 ACTIONS = ("refused", "repaired", "noted")
+OFFICIAL_SUBSETS = ("train", "val", "test", "train_val")
 
 
 def _text(*, nullable: bool = False, unique: bool = False) -> Column:
@@ -31,6 +32,13 @@ def _length(*, positive: bool = False) -> Column:
     return Column("float64", Check.gt(0) if positive else None, coerce=True)
 
 
+KNOWN_ONCE = Check(lambda values: not values.dropna().duplicated().any(), error="each known value once")
+
+
+def _is_thumbnail(content: object) -> bool:
+    return isinstance(content, bytes) and len(content) == THUMBNAIL_PX**2
+
+
 FILES = DataFrameSchema(
     {"path": _text(unique=True), "bytes": _whole(), "sha256": _text()},
     strict=True,
@@ -42,20 +50,40 @@ IMAGES = DataFrameSchema(
     {
         "image_id": _text(unique=True),
         "source": _text(),
-        "path": _text(unique=True),
+        "path": Column("str", KNOWN_ONCE, nullable=True, coerce=True),  # null where only tables tell of the image
         "patient_id": _text(nullable=True),
         "volume_id": _text(nullable=True),
         "slice_index": _whole(nullable=True),
-        "width": _whole(minimum=1),
-        "height": _whole(minimum=1),
+        "width": _whole(nullable=True, minimum=1),
+        "height": _whole(nullable=True, minimum=1),
         "modality": _text(nullable=True),
-        "sha256": _text(),
+        "sha256": _text(nullable=True),
         "phash": _text(nullable=True),
         "mask_path": _text(nullable=True),
+        "grey_mean": Column("float64", Check.in_range(0, 255), nullable=True, coerce=True, required=False),
+        "grey_sd": Column("float64", Check.in_range(0, 255), nullable=True, coerce=True, required=False),
+        "grey_min": Column("Int64", Check.in_range(0, 255), nullable=True, coerce=True, required=False),
+        "grey_max": Column("Int64", Check.in_range(0, 255), nullable=True, coerce=True, required=False),
         "age_years": Column("float64", Check.ge(0), nullable=True, coerce=True, required=False),
         "sex": Column("str", Check.isin(["female", "male"]), nullable=True, coerce=True, required=False),
+        "view": Column("str", nullable=True, coerce=True, required=False),
+        "follow_up": Column("Int64", Check.ge(0), nullable=True, coerce=True, required=False),
+        "official_subset": Column("str", Check.isin(OFFICIAL_SUBSETS), nullable=True, coerce=True, required=False),
     },
     name="images",
+)
+
+THUMBNAIL_PX = 32
+
+# Of the images that have a phash: the pixels that it was made from, (32, 32) uint8, row by row.
+THUMBNAILS = DataFrameSchema(
+    {
+        "image_id": _text(unique=True),
+        "thumbnail": Column("object", Check(_is_thumbnail, element_wise=True, error="1,024 bytes"), coerce=True),
+    },
+    strict=True,
+    ordered=True,
+    name="thumbnails",
 )
 
 BOXES = DataFrameSchema(
@@ -98,11 +126,23 @@ SPLIT = DataFrameSchema(
         "subset": Column("str", Check.isin(SUBSETS), coerce=True),
         "dropped_by": _text(nullable=True),
         "reason": _text(nullable=True),
+        "copies": Column("Int64", Check.ge(1), nullable=True, coerce=True, required=False),
     },
     strict=True,
     ordered=True,
     name="split",
 )
+
+
+def drawn_images(split: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a SPLIT table that later stages work on: none that was dropped, and as often as `copies` says.
+
+    `copies` is how often an image is drawn in an epoch, null for once; without that column each is drawn once.
+    """
+    kept = split[split["dropped_by"].isna()]
+    if "copies" not in kept:
+        return kept
+    return kept.loc[kept.index.repeat(kept["copies"].fillna(1).astype("int64"))].drop(columns="copies")
 
 
 def labels_schema(classes: Sequence[str]) -> DataFrameSchema:

@@ -11,8 +11,8 @@ of the layout. It opens annotations and no images. Every file stands in exactly 
 entry, as a file-level reject (action refused, `row` None), or among the others; `scanline.curate.scan` checks it.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,6 +29,8 @@ class Box:
         y: Top edge.
         width: Right edge minus left edge; not above 0 where the source's box is empty or inverted.
         height: Bottom edge minus top edge.
+        row: The box's row in the annotation file where one table holds those of many images, from 0, the heading not
+            counted; None where the file is the image's own and the boxes are in its order.
     """
 
     label: str
@@ -36,11 +38,15 @@ class Box:
     y: float
     width: float
     height: float
+    row: int | None = None
 
 
 @dataclass(frozen=True)
 class Entry:
     """One image of a source. Paths are relative to the source's folder.
+
+    An image that only tables tell of has no file: its path, which the manifest does not list, is a name alone, and
+    its size is the declared one.
 
     Attributes:
         path: The image file.
@@ -51,6 +57,10 @@ class Entry:
         declared_size: (width, height) that the annotation states, in pixels.
         annotation_path: The file that holds the annotation.
         mask_path: The mask of the source's `mask_class`.
+        labels: Class as the source spells it to whether the image shows it, where the layout's own table says so:
+            then boxes add places and decide nothing. None where labels come from boxes and masks.
+        metadata: More columns of the images table, such as age_years, sex, view; None where unknown.
+        name: What stands behind the source's name in image_id; None for the path without its suffix.
     """
 
     path: str
@@ -61,6 +71,9 @@ class Entry:
     declared_size: tuple[int, int] | None = None
     annotation_path: str | None = None
     mask_path: str | None = None
+    labels: Mapping[str, bool] | None = None
+    metadata: Mapping[str, object] = field(default_factory=dict)
+    name: str | None = None
 
 
 @dataclass(frozen=True)

@@ -27,23 +27,25 @@ class Verdict:
     rejects: tuple[Reject, ...]
 
 
-def judge(entry: Entry, size: tuple[int, int], mask: Inspected | None, options: CurateOptions) -> Verdict:
-    """Judge the boxes and the mask of an image that decoded.
+def judge(entry: Entry, size: tuple[int, int] | None, mask: Inspected | None, options: CurateOptions) -> Verdict:
+    """Judge the boxes and the mask of an image that decoded, or that only tables tell of.
 
     Args:
         entry: The image; every class of its boxes is in `options.classes`.
-        size: (width, height) of the image in pixels.
+        size: (width, height) of the image in pixels; None where only tables tell of it and none says its size.
         mask: What reading its mask file told; None where it has none.
         options: The source's options.
     """
     kept, suspects, rejects = _judge_boxes(entry, size, options)
     mask_is_missing = options.mask_class is not None and mask is None
-    if mask is not None:
+    if mask is not None and size is not None:
         of_mask = _judge_mask(entry, size, mask)
         rejects += of_mask
         if any(reject.action == "refused" for reject in of_mask):
             entry, mask = replace(entry, mask_path=None), None
-    if entry.boxes is None and options.annotated_classes:
+    if entry.labels is not None:
+        rejects += _note_boxes_beside_labels(entry, kept, options)
+    elif entry.boxes is None and options.annotated_classes:
         unknown = ", ".join(options.annotated_classes)
         rejects.append(_note(entry, "not_annotated", f"it has no usable annotation: {unknown} unknown"))
     labels = _labels_of_boxes(entry, kept, suspects, options)
@@ -55,30 +57,34 @@ def judge(entry: Entry, size: tuple[int, int], mask: Inspected | None, options: 
 
 
 def _judge_boxes(
-    entry: Entry, size: tuple[int, int], options: CurateOptions
+    entry: Entry, size: tuple[int, int] | None, options: CurateOptions
 ) -> tuple[list[tuple[str, Box]], set[str], list[Reject]]:
     """Boxes that hold; classes with a box that does not; a reject for each of those."""
     kept: list[tuple[str, Box]] = []
     suspects: set[str] = set()
     rejects: list[Reject] = []
-    for row, box in enumerate(entry.boxes or ()):
+    for index, box in enumerate(entry.boxes or ()):
         label = options.classes[box.label]
         reason = box_problem(box, size)
         if reason is None:
             kept.append((label, box))
             continue
         suspects.add(label)
+        row = index if box.row is None else box.row
         place = f"x {box.x:g}, y {box.y:g}, width {box.width:g}, height {box.height:g}"
-        detail = f"{place} in {entry.path} of {size[0]} x {size[1]}: whether it shows {label} is unknown"
-        detail += " unless another of its boxes says so"
+        of_size = "unknown size" if size is None else f"{size[0]} x {size[1]}"
+        detail = f"{place} in {entry.path} of {of_size}"
+        if entry.labels is None:
+            detail += f": whether it shows {label} is unknown unless another of its boxes says so"
         rejects.append(Reject(entry.annotation_path or entry.path, row, "refused", reason, detail))
     return kept, suspects, rejects
 
 
-def box_problem(box: Box, size: tuple[int, int]) -> str | None:
+def box_problem(box: Box, size: tuple[int, int] | None) -> str | None:
     """Why a box does not hold in an image of this (width, height), as a reject's reason; None where it does.
 
-    A box that stands over the image's edge is not clipped: a part outside says that it was drawn on other pixels.
+    In an image of unknown size (None) only the left and top edge can be checked. A box that stands over the image's
+    edge is not clipped: a part outside says that it was drawn on other pixels.
     """
     sides = (box.x, box.y, box.width, box.height)
     if not all(math.isfinite(value) for value in sides):
@@ -87,11 +93,19 @@ def box_problem(box: Box, size: tuple[int, int]) -> str | None:
         return "box_inverted"
     if box.width == 0 or box.height == 0:
         return "box_zero_area"
-    right, bottom = size[0] + ROUNDING_PX, size[1] + ROUNDING_PX
+    width, height = size or (math.inf, math.inf)
+    right, bottom = width + ROUNDING_PX, height + ROUNDING_PX
     inside = box.x >= -ROUNDING_PX and box.y >= -ROUNDING_PX
     if not inside or box.x + box.width > right or box.y + box.height > bottom:
         return "box_outside_image"
     return None
+
+
+def _note_boxes_beside_labels(entry: Entry, kept: list[tuple[str, Box]], options: CurateOptions) -> list[Reject]:
+    """Note the classes that have a box and that the table of labels does not name: the table holds."""
+    told = {options.classes[name] for name, value in (entry.labels or {}).items() if value}
+    boxed = sorted({label for label, _ in kept} - told)
+    return [_note(entry, "box_without_label", f"a box says {name}, its labels do not: they hold") for name in boxed]
 
 
 def _judge_mask(entry: Entry, size: tuple[int, int], mask: Inspected) -> list[Reject]:
@@ -110,7 +124,13 @@ def _judge_mask(entry: Entry, size: tuple[int, int], mask: Inspected) -> list[Re
 def _labels_of_boxes(
     entry: Entry, kept: list[tuple[str, Box]], suspects: set[str], options: CurateOptions
 ) -> dict[str, bool | None]:
-    """True where a box says so, false where annotators looked and drew none, None where nobody can tell."""
+    """True where a box says so, false where annotators looked and drew none, None where nobody can tell.
+
+    Labels that the layout's own table gives hold as they are.
+    """
+    if entry.labels is not None:
+        told = {options.classes[name]: value for name, value in entry.labels.items()}
+        return {name: told.get(name) for name in options.annotated_classes}
     if entry.boxes is None:
         return dict.fromkeys(options.annotated_classes)
     present = {label for label, _ in kept}

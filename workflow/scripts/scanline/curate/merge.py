@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from scanline.core.errors import InputError
-from scanline.core.tables import BOXES, IMAGES, REJECTS, labels_schema, validate
+from scanline.core.tables import BOXES, IMAGES, REJECTS, THUMBNAILS, labels_schema, validate
 from scanline.curate.scan import OTHER_REASONS, Curated
 
 
@@ -19,7 +19,7 @@ def merge_sources(sources: Sequence[Curated], labels: Sequence[str]) -> Curated:
     """
     images = pd.concat([source.images for source in sources], ignore_index=True)
     for column in ("image_id", "path"):
-        twice = images.loc[images[column].duplicated(keep=False)]
+        twice = images.loc[images[column].notna() & images[column].duplicated(keep=False)]
         if not twice.empty:
             first = twice[column].iloc[0]
             names = ", ".join(sorted(set(twice.loc[twice[column] == first, "source"])))
@@ -34,6 +34,7 @@ def merge_sources(sources: Sequence[Curated], labels: Sequence[str]) -> Curated:
         boxes=validate(_below(source.boxes for source in sources), BOXES, "merged boxes"),
         labels=validate(_below(source.labels for source in sources), labels_schema(labels), "merged labels"),
         rejects=validate(_below(source.rejects for source in sources), REJECTS, "merged rejects"),
+        thumbnails=validate(_below(source.thumbnails for source in sources), THUMBNAILS, "merged thumbnails"),
     )
 
 
@@ -51,9 +52,9 @@ def count_flow(files: pd.DataFrame, source: Curated, manifest: Path) -> dict[str
 
     Returns:
         Numbers of files, with files = images + annotations + masks + other + refused; `refused_by_reason` sums to
-        refused. Beside them numbers of rows: `refused_rows` inside kept files (boxes, rows of the patient table),
-        `repaired`, `noted`, each by reason too, boxes, patients, and each class's positive, negative and unknown
-        images.
+        refused. Beside them the images that only tables tell of, `images_without_file`, and numbers of rows:
+        `refused_rows` inside kept files (boxes, rows of the patient table), `repaired`, `noted`, each
+        by reason too, boxes, patients, and each class's positive, negative and unknown images.
 
     Raises:
         InputError: If the numbers do not add up.
@@ -65,7 +66,8 @@ def count_flow(files: pd.DataFrame, source: Curated, manifest: Path) -> dict[str
     other = rejects[(rejects["action"] == "noted") & rejects["reason"].isin(OTHER_REASONS)]
     flow: dict[str, Any] = {
         "files": len(files),
-        "images": len(source.images),
+        "images": int(source.images["path"].notna().sum()),
+        "images_without_file": int(source.images["path"].isna().sum()),
         "annotations": int(source.images["annotation_path"].nunique()),
         "masks": int(source.images["mask_path"].nunique()),
         "other": len(other),

@@ -43,6 +43,12 @@ class CurateOptions(Options):
         description="Study classes that this source's annotators looked for; all others are unknown on its images."
     )
     mask_class: str | None = Field(default=None, description="Study class that the masks outline; null without masks.")
+    scan_shards: int = Field(
+        default=1,
+        ge=1,
+        description="Into how many jobs the scan of the raw files is cut: several for a source of very many, to be"
+        " shared by the nodes of a cluster, and so that a scan that was cut off goes on with the shards that are left.",
+    )
     modality: str | None = Field(default=None, description="CT, MR, DX ...: DICOM's term, written to the images table.")
     patient_table: PatientTable | None = Field(default=None, description="Metadata joined by patient.")
     label_table: LabelTable | None = Field(

@@ -2,11 +2,13 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
-from scipy.fft import dctn
 
-THUMBNAIL_PX = 32
+from scanline.core.tables import THUMBNAIL_PX
+
 BITS_PER_SIDE = 8
+
+# DCT-II of 32 values, the 8 lowest frequencies: shape (8, 32).
+_LOWEST = np.cos(np.pi / THUMBNAIL_PX * np.outer(np.arange(BITS_PER_SIDE), np.arange(THUMBNAIL_PX) + 0.5))
 
 # Standard deviation of the thumbnail, in grey levels of 255, below which an image has no content to tell it by:
 # what is left is noise and rounding, of the order of one grey level, and would decide every bit of the hash.
@@ -14,21 +16,21 @@ BITS_PER_SIDE = 8
 LOW_CONTENT_SD = 2.0
 
 
-def perceptual_hash(pixels: NDArray[np.uint8]) -> str | None:
+def perceptual_hash(thumbnail: NDArray[np.uint8]) -> str | None:
     """64-bit DCT hash (Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010).
 
-    The image is shrunk to 32 x 32, its two-dimensional DCT-II taken, and each of the 8 x 8 lowest frequencies
-    set to 1 where it is above their median.
+    The two-dimensional DCT-II of the thumbnail is taken, and each of the 8 x 8 lowest frequencies set to 1 where it is
+    above their median.
 
     Args:
-        pixels: Array of shape (height, width), dtype uint8.
+        thumbnail: Array of shape (32, 32), dtype uint8, as of `scanline.curate.thumbnails.make_thumbnail`.
 
     Returns:
         16 hexadecimal digits; None for an image of low content (blank or nearly uniform), which must tie nothing.
     """
-    size = (THUMBNAIL_PX, THUMBNAIL_PX)
-    thumbnail = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS), dtype=np.float64)
-    if thumbnail.std() < LOW_CONTENT_SD:
+    levels = thumbnail.astype(np.float64)
+    if levels.std() < LOW_CONTENT_SD:
         return None
-    lowest = dctn(thumbnail, type=2)[:BITS_PER_SIDE, :BITS_PER_SIDE]
-    return np.packbits(lowest > np.median(lowest)).tobytes().hex()
+    lowest = (_LOWEST @ levels @ _LOWEST.T).ravel()
+    below, above = np.sort(lowest)[31:33]
+    return np.packbits(lowest > (below + above) / 2).tobytes().hex()

@@ -8,9 +8,10 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from scanline.core.errors import InputError
-from scanline.core.tables import BOXES, IMAGES, REJECTS, labels_schema, make_table
+from scanline.core.tables import BOXES, IMAGES, REJECTS, THUMBNAILS, labels_schema, make_table
 from scanline.curate.entries import Entry, Reject
-from scanline.curate.inspection import Inspected, inspect_all, inspect_file, inspect_image, inspect_mask
+from scanline.curate.file_scan import ScanShard, check_complete, check_hashes, check_sizes, inspected_of, scan_shard
+from scanline.curate.inspection import Inspected, inspect_all, inspect_file
 from scanline.curate.judge import Verdict, judge
 from scanline.curate.label_table import merge_labels, read_label_table
 from scanline.curate.layouts import check_layout, load_adapter
@@ -18,7 +19,9 @@ from scanline.curate.options import CurateOptions, CurateSource
 from scanline.curate.patient_table import Patients, match_patients, patient_key, read_patient_table
 
 STAGE = "curate"
-OTHER_REASONS = ("not_in_layout", "patient_table", "label_table")  # of whole files that are no image, annotation, mask
+READ_REASONS = ("box_list", "official_list", "file_list")  # of files that an adapter read beside the annotations
+# Of whole files that are no image, annotation, mask:
+OTHER_REASONS = ("not_in_layout", "patient_table", "label_table", *READ_REASONS)
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Curated:
     boxes: pd.DataFrame
     labels: pd.DataFrame
     rejects: pd.DataFrame
+    thumbnails: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,9 @@ class _Source:
     sha256: Mapping[str, str]  # path to hash, as the manifest has them
 
 
-def curate_source(name: str, files: pd.DataFrame, manifest: Path, options: CurateSource) -> Curated:
+def curate_source(
+    name: str, files: pd.DataFrame, manifest: Path, options: CurateSource, scan: pd.DataFrame | None = None
+) -> Curated:
     """Curate one source.
 
     Args:
@@ -50,26 +56,32 @@ def curate_source(name: str, files: pd.DataFrame, manifest: Path, options: Curat
         files: The manifest: FILES table, paths relative to the source's folder.
         manifest: Where the manifest stands, for errors.
         options: Folder, the study's classes, and the source's options.
+        scan: SCAN table of all files of the manifest; None to read them now.
 
     Returns:
         The tables, in order of image_id; they do not depend on the order of `files`.
 
     Raises:
-        InputError: If the layout is wrong, a class is not mapped, a file changed since the manifest was made, no
-            image is left, or the patient table or the label table is wrong.
+        InputError: If the layout is wrong, a class is not mapped, a file changed since the manifest was made, the scan
+            is of other files, no image is left, or the patient table or the label table is wrong.
     """
     folder = Path(options.folder)
     layout = check_layout(options.curate, f"sources.{name}.curate")
     hashes = dict(zip(files["path"], files["sha256"], strict=True))
     source = _Source(name, folder, options.curate, manifest, hashes)
-    _check_sizes(source, files)
+    check_sizes(folder, files, manifest)
+    if scan is None:
+        scan = scan_shard(files, manifest, ScanShard(folder=options.folder, shard=0, shards=1))
+    check_complete(scan, files, manifest)
     adapter = load_adapter(options.curate.adapter)
     entries, rejects, others = adapter.read_entries(folder, sorted(hashes), layout)
+    read = [reject.path for reject in rejects if reject.reason in READ_REASONS]
+    _check_hashes(source, inspect_all(inspect_file, folder, read, "file"))
     _check_classes(source, entries)
-    images, masks = _inspect(source, entries)
+    images, masks = _inspect(source, entries, inspected_of(scan))
     kept, refused = _refuse_images(source, entries, images)
     verdicts = [
-        judge(entry, _size(images[entry.path]), masks.get(entry.mask_path or ""), options.curate) for entry in kept
+        judge(entry, images[entry.path].size, masks.get(entry.mask_path or ""), options.curate) for entry in kept
     ]
     if not verdicts:
         raise InputError(
@@ -80,6 +92,7 @@ def curate_source(name: str, files: pd.DataFrame, manifest: Path, options: Curat
         )
     rejects = [*rejects, *refused, *_refuse_orphans(entries, verdicts, refused, rejects)]
     rejects += [reject for verdict in verdicts for reject in verdict.rejects]
+    rejects += _note_channels(kept, images)
     rejects += _note_others(others, options.curate)
     _check_nothing_lost(source, verdicts, rejects)
     patients = _patients(source)
@@ -90,84 +103,61 @@ def curate_source(name: str, files: pd.DataFrame, manifest: Path, options: Curat
     return _tables(source, options.labels, verdicts, images, [*rejects, *of_labels], patients)
 
 
-def _check_sizes(source: _Source, files: pd.DataFrame) -> None:
-    """Check that each file of the manifest is still there with as many bytes, before any is read."""
-    for path, size in zip(files["path"], files["bytes"], strict=True):
-        file = source.folder / path
-        if not file.is_file():
-            raise _changed(source, path, "no such file")
-        if file.stat().st_size != size:
-            raise _changed(source, path, f"{file.stat().st_size} bytes")
-
-
 def _check_hashes(source: _Source, inspected: Mapping[str, Inspected]) -> None:
-    """Check that the bytes that were read are those of the manifest."""
-    for path, found in inspected.items():
-        if found.sha256 is None:
-            raise _changed(source, path, "no such file")
-        if found.sha256 != source.sha256[path]:
-            raise _changed(source, path, f"SHA-256 {found.sha256[:12]}...")
-
-
-def _changed(source: _Source, path: str, found: str) -> InputError:
-    return InputError(
-        source.folder / path,
-        found=found,
-        expected=f"the file that the manifest {source.manifest} lists",
-        next_step=f"If the change is meant, rescan: rm '{source.manifest}' and run the same command again.",
-    )
+    check_hashes(source.folder, inspected, source.sha256, source.manifest)
 
 
 def _check_classes(source: _Source, entries: Iterable[Entry]) -> None:
     for entry in entries:
         for box in entry.boxes or ():
-            if box.label not in source.options.classes:
-                known = ", ".join(repr(name) for name in sorted(source.options.classes))
-                raise InputError(
-                    source.folder / (entry.annotation_path or entry.path),
-                    found=f"the class {box.label!r}",
-                    expected=f"one of {known or 'no class at all'}",
-                    next_step=f"Add it to sources.{source.name}.curate.classes in the study file.",
-                )
+            _check_class(source, entry, box.label)
+        for name in entry.labels or ():
+            _check_class(source, entry, name)
 
 
-def _inspect(source: _Source, entries: Sequence[Entry]) -> tuple[dict[str, Inspected], dict[str, Inspected]]:
-    """Read every image, mask and annotation; what is found of the images and masks, by path."""
-    paths = [entry.path for entry in entries]
-    mask_paths = sorted({entry.mask_path for entry in entries if entry.mask_path is not None})
+def _check_class(source: _Source, entry: Entry, name: str) -> None:
+    if name not in source.options.classes:
+        known = ", ".join(repr(other) for other in sorted(source.options.classes))
+        raise InputError(
+            source.folder / (entry.annotation_path or entry.path),
+            found=f"the class {name!r}",
+            expected=f"one of {known or 'no class at all'}",
+            next_step=f"Add it to sources.{source.name}.curate.classes in the study file.",
+        )
+
+
+def _inspect(
+    source: _Source, entries: Sequence[Entry], scanned: Mapping[str, Inspected]
+) -> tuple[dict[str, Inspected], dict[str, Inspected]]:
+    """What the scan found of the images and masks, by path; the annotations, just read, are hashed again.
+
+    Of an image without a file nothing is known but the declared size.
+    """
     annotation_paths = sorted({e.annotation_path for e in entries if e.annotation_path is not None})
-    images = inspect_all(inspect_image, source.folder, paths, "image")
-    masks = inspect_all(inspect_mask, source.folder, mask_paths, "mask")
-    annotations = inspect_all(inspect_file, source.folder, annotation_paths, "annotation")
-    for inspected in (images, masks, annotations):
-        _check_hashes(source, inspected)
+    _check_hashes(source, inspect_all(inspect_file, source.folder, annotation_paths, "annotation"))
+    images = {e.path: scanned.get(e.path, Inspected(None, e.declared_size)) for e in entries}
+    masks = {e.mask_path: scanned[e.mask_path] for e in entries if e.mask_path is not None}
     return images, masks
 
 
-def _size(inspected: Inspected) -> tuple[int, int]:
-    if inspected.size is None:
-        raise ValueError("an image that did not decode has no size")
-    return inspected.size
-
-
-def _image_id(source: _Source, path: str) -> str:
-    return f"{source.name}/{PurePosixPath(path).with_suffix('')}"
+def _image_id(source: _Source, entry: Entry) -> str:
+    return f"{source.name}/{PurePosixPath(entry.path).with_suffix('') if entry.name is None else entry.name}"
 
 
 def _refuse_images(
     source: _Source, entries: Sequence[Entry], images: Mapping[str, Inspected]
 ) -> tuple[list[Entry], list[Reject]]:
     """Entries whose image holds, and a reject for each of the others."""
-    ids = Counter(_image_id(source, entry.path) for entry in entries)
+    ids = Counter(_image_id(source, entry) for entry in entries)
     kept: list[Entry] = []
     rejects: list[Reject] = []
     for entry in entries:
         found = images[entry.path]
-        if found.size is None:
+        if found.problem is not None:
             reason, detail = "image_unreadable", str(found.problem)
-        elif ids[_image_id(source, entry.path)] > 1:
-            reason, detail = "duplicate_image_id", f"{_image_id(source, entry.path)} is also another image's id"
-        elif entry.declared_size is not None and entry.declared_size != found.size:
+        elif ids[_image_id(source, entry)] > 1:
+            reason, detail = "duplicate_image_id", f"{_image_id(source, entry)} is also another image's id"
+        elif entry.declared_size is not None and found.size is not None and entry.declared_size != found.size:
             declared = f"{entry.declared_size[0]} x {entry.declared_size[1]}"
             actual = f"{found.size[0]} x {found.size[1]}"
             reason, detail = "size_differs", f"{actual}, its annotation {entry.annotation_path} says {declared}"
@@ -195,6 +185,17 @@ def _refuse_orphans(
     return orphans
 
 
+def _note_channels(kept: Iterable[Entry], images: Mapping[str, Inspected]) -> list[Reject]:
+    """Note the images with transparency, two or four channels, of which only the grey values are used."""
+    return [
+        Reject(
+            entry.path, None, "noted", "channels_reduced", f"{len(channels)} channels, {' '.join(channels)}: to grey"
+        )
+        for entry in kept
+        if "A" in (channels := images[entry.path].channels)
+    ]
+
+
 def _note_others(others: Iterable[str], options: CurateOptions) -> list[Reject]:
     tables = {
         table.path: reason
@@ -215,7 +216,7 @@ def _check_nothing_lost(source: _Source, verdicts: Sequence[Verdict], rejects: S
         path
         for verdict in verdicts
         for path in (verdict.entry.path, verdict.entry.annotation_path, verdict.entry.mask_path)
-        if path is not None
+        if path is not None and (path != verdict.entry.path or path in source.sha256)
     }
     aside = [
         reject.path
@@ -257,8 +258,8 @@ def _tables(
     rejects: Iterable[Reject],
     patients: Patients | None,
 ) -> Curated:
-    verdicts = sorted(verdicts, key=lambda verdict: _image_id(source, verdict.entry.path))
-    ids = [_image_id(source, verdict.entry.path) for verdict in verdicts]
+    verdicts = sorted(verdicts, key=lambda verdict: _image_id(source, verdict.entry))
+    ids = [_image_id(source, verdict.entry) for verdict in verdicts]
     box_rows: list[dict[str, object]] = [
         {"image_id": key, "label": label, "x": b.x, "y": b.y, "width": b.width, "height": b.height}
         for key, verdict in zip(ids, verdicts, strict=True)
@@ -267,6 +268,11 @@ def _tables(
     label_rows: list[dict[str, object]] = [
         {"image_id": key, **{name: verdict.labels.get(name) for name in labels}}
         for key, verdict in zip(ids, verdicts, strict=True)
+    ]
+    thumbnail_rows: list[dict[str, object]] = [
+        {"image_id": key, "thumbnail": thumbnail}
+        for key, verdict in zip(ids, verdicts, strict=True)
+        if (thumbnail := images[verdict.entry.path].thumbnail) is not None
     ]
     ordered = sorted(rejects, key=lambda r: (r.path, -1 if r.row is None else r.row, r.action, r.reason, r.detail))
     reject_rows: list[dict[str, object]] = [
@@ -286,11 +292,12 @@ def _tables(
         boxes=make_table(box_rows, BOXES),
         labels=make_table(label_rows, labels_schema(labels)),
         rejects=make_table(reject_rows, REJECTS),
+        thumbnails=make_table(thumbnail_rows, THUMBNAILS),
     )
 
 
 def _image_row(source: _Source, entry: Entry, found: Inspected, patients: Patients | None) -> dict[str, object]:
-    width, height = _size(found)
+    width, height = found.size or (None, None)
 
     def prefixed(text: str | None) -> str | None:
         return None if text is None else f"{source.name}:{text}"
@@ -299,9 +306,9 @@ def _image_row(source: _Source, entry: Entry, found: Inspected, patients: Patien
         return None if path is None else f"{source.folder.as_posix()}/{path}"
 
     row: dict[str, object] = {
-        "image_id": _image_id(source, entry.path),
+        "image_id": _image_id(source, entry),
         "source": source.name,
-        "path": in_folder(entry.path),
+        "path": in_folder(entry.path) if entry.path in source.sha256 else None,
         "patient_id": prefixed(entry.patient_id),
         "volume_id": prefixed(entry.volume_id),
         "slice_index": entry.slice_index,
@@ -310,9 +317,14 @@ def _image_row(source: _Source, entry: Entry, found: Inspected, patients: Patien
         "modality": source.options.modality,
         "sha256": found.sha256,
         "phash": found.phash,
+        "grey_mean": None if found.grey is None else found.grey.mean,
+        "grey_sd": None if found.grey is None else found.grey.sd,
+        "grey_min": None if found.grey is None else found.grey.least,
+        "grey_max": None if found.grey is None else found.grey.largest,
         "mask_path": in_folder(entry.mask_path),
         "annotation_path": in_folder(entry.annotation_path),
     }
+    row |= entry.metadata
     if patients is not None and source.options.patient_table is not None:
         known = patients.by_patient.get(patient_key(entry.patient_id or ""), {})
         row |= {name: known.get(name) for name in source.options.patient_table.columns}

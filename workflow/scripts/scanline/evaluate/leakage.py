@@ -77,7 +77,7 @@ def compare_splits(
         (grouped, naive)
         for grouped in results
         for naive in results
-        if grouped.run.protocol == "grouped"
+        if grouped.run.protocol != "naive_image"
         and naive.run.protocol == "naive_image"
         and _question(grouped.run) == _question(naive.run)
     ]

@@ -4,6 +4,16 @@ from pydantic import Field
 
 from scanline.core.options import Options
 
+LABEL_FIGURES = (
+    "label_frequencies",
+    "label_counts_together",
+    "label_lift",
+    "findings_per_image",
+    "label_demographics",
+    "images_per_patient",
+    "label_leaks",
+)
+
 
 class FigureOptions(Options):
     """Looks only: nothing here changes a number."""

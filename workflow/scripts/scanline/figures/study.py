@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path as Outline
 
 from scanline.core.errors import InputError
-from scanline.figures.numbers import format_count, format_share, spell
+from scanline.figures.numbers import UNDEFINED, format_count, format_share, spell
 from scanline.figures.options import StudyFigureOptions
 from scanline.figures.style import (
     BLUE,
@@ -31,7 +32,9 @@ from scanline.figures.style import (
 )
 
 KINDS = ("images", "annotations", "masks", "other", "refused")
-_KIND_COLOURS = dict(zip(KINDS, (BLUE, SKY, GREEN, GREY, VERMILION), strict=True))
+LISTED = "images in tables"  # that only tables tell of: rows, not files
+_KIND_COLOURS = dict(zip((*KINDS, LISTED), (BLUE, SKY, GREEN, GREY, VERMILION, BLUE), strict=True))
+MANY_CLASSES = 6  # from more classes on, a class has a row of its own in each figure
 SUBSETS = ("train", "val", "test", "external")
 
 
@@ -52,7 +55,7 @@ class Flow:
     """Counts of the flow of files.
 
     Args:
-        sources: Source to kind (images, annotations, masks, other, refused) to files.
+        sources: Source to kind (images, annotations, masks, other, refused) to files; `images in tables` to rows.
         subsets: Subset to images, `not in the split` among them where there are any.
     """
 
@@ -60,12 +63,12 @@ class Flow:
     subsets: Mapping[str, int]
 
     def files(self, source: str) -> int:
-        """Raw files of a source."""
+        """Raw files of a source, and images that only its tables tell of."""
         return sum(self.sources[source].values())
 
     def kind(self, kind: str) -> int:
         """Files of one kind over all sources."""
-        return sum(counts[kind] for counts in self.sources.values())
+        return sum(counts.get(kind, 0) for counts in self.sources.values())
 
 
 def main_split(receipts: Sequence[Mapping[str, Any]]) -> int:
@@ -94,6 +97,9 @@ def count_flow(flow: Mapping[str, Any], curated_images: int, receipt: Mapping[st
                 next_step="Curate the source again.",
             )
     sources = {name: {kind: int(source[kind]) for kind in KINDS} for name, source in flow["sources"].items()}
+    for name, source in flow["sources"].items():
+        if source.get("images_without_file"):
+            sources[name][LISTED] = int(source["images_without_file"])
     subsets = {name: int(receipt["subsets"][name]["images"]) for name in SUBSETS if name in receipt["subsets"]}
     left_out = curated_images - sum(subsets.values())
     if left_out > 0:
@@ -119,19 +125,19 @@ def plot_flow(flow: Flow, split: str, options: StudyFigureOptions, path: Path) -
         bare(axes)
         axes.set(xlim=(0, 2.9), ylim=(0, 1.17))
         files = {name: flow.files(name) for name in flow.sources}
-        kinds = {kind: flow.kind(kind) for kind in KINDS if flow.kind(kind)}
+        kinds = {kind: flow.kind(kind) for kind in (LISTED, *KINDS) if flow.kind(kind)}
         palette = (INK, PURPLE, ORANGE, SKY, GREEN)
         colours = {name: palette[index % len(palette)] for index, name in enumerate(files)}
         scale = min(_scale(counts) for counts in (files, kinds, flow.subsets))
         first = _stack(files, 0, scale, colours)
         second = _stack(kinds, 1, scale, _KIND_COLOURS)
         third = _stack(flow.subsets, 2, scale, SUBSET_COLOURS)
-        _connect(axes, first, second, [flow.sources[a.name][b.name] for a in first for b in second])
-        images = [block for block in second if block.name == "images"]
-        if images:
+        _connect(axes, first, second, [flow.sources[a.name].get(b.name, 0) for a in first for b in second])
+        images = [block for block in second if block.name in ("images", LISTED)]
+        if len(images) == 1:
             _connect(axes, images, third, [block.count for block in third])
         heads = (
-            ("Raw files", "by source"),
+            ("Files and rows" if LISTED in kinds else "Raw files", "by source"),
             ("What they are", "every file counted"),
             ("Subsets", f"split {split}"),
         )
@@ -232,6 +238,9 @@ def plot_class_balance(labels: pd.DataFrame, options: StudyFigureOptions, path: 
     """
     classes = [name for name in labels.columns if name != "image_id"]
     total = len(labels)
+    if len(classes) > MANY_CLASSES:
+        _plot_many_classes(labels, classes, options, path)
+        return
     with drawn_figure(
         path, height_in=0.75 + 0.85 * len(classes), dpi=options.resolution_dpi, phantom=options.phantom
     ) as figure:
@@ -246,6 +255,31 @@ def plot_class_balance(labels: pd.DataFrame, options: StudyFigureOptions, path: 
         axes.set(xlim=(0, max(total, 1)), ylim=(-0.5, len(classes) - 0.5))
         bare(axes)
         axes.set_title(f"Classes of {format_count(total)} images", pad=10)
+
+
+def _plot_many_classes(labels: pd.DataFrame, classes: Sequence[str], options: StudyFigureOptions, path: Path) -> None:
+    """One line a class: bars of positives, most first, with the counts of positives and unknowns in words."""
+    counts = {name: (int(labels[name].sum()), int(labels[name].isna().sum())) for name in classes}
+    names = sorted(classes, key=lambda name: (-counts[name][0], name))
+    most = max(1, *(positive for positive, _ in counts.values()))
+    height = 0.9 + 0.27 * len(names)
+    with drawn_figure(path, height_in=height, dpi=options.resolution_dpi, phantom=options.phantom) as figure:
+        axes = figure.add_subplot()
+        for place, name in enumerate(names):
+            positive, unknown = counts[name]
+            known = len(labels) - unknown
+            axes.barh(place, positive, height=0.68, color=VERMILION)
+            share = format_share(positive / known if known else None)
+            words = f"{format_count(positive)} of {format_count(known)} ({share})"
+            words += f", {format_count(unknown)} unknown" if unknown else ""
+            axes.text(positive + 0.012 * most, place, words, va="center", size=8.5)
+        axes.set_yticks(range(len(names)), [spell(name) for name in names])
+        axes.set(xlim=(0, 1.45 * most), ylim=(len(names) - 0.4, -0.6))
+        axes.set_xticks([])
+        axes.tick_params(length=0)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        axes.set_title(f"Positive images of each class, of {format_count(len(labels))}", pad=8)
 
 
 _BALANCE = {
@@ -296,6 +330,9 @@ def plot_subset_balance(receipts: Sequence[Mapping[str, Any]], options: StudyFig
     ]
     places = _places(rows)
     classes = list(dict.fromkeys(label for _, _, facts in rows for label in facts["labels"]))
+    if len(classes) > MANY_CLASSES:
+        _plot_many_deviations(rows, classes, options, path)
+        return
     height = 1.75 + 0.22 * len(classes) + 0.28 * places[-1]
     with drawn_figure(path, height_in=height, dpi=options.resolution_dpi, phantom=options.phantom) as figure:
         size, prevalence = figure.subplots(1, 2, sharey=True)
@@ -315,6 +352,56 @@ def plot_subset_balance(receipts: Sequence[Mapping[str, Any]], options: StudyFig
         size.set_title("Share of images", pad=14)
         prevalence.set_title("Prevalence of the classes", pad=14)
         figure.legend(loc="outside upper left")
+
+
+def _plot_many_deviations(
+    rows: Sequence[tuple[str, str, Mapping[str, Any]]],
+    classes: Sequence[str],
+    options: StudyFigureOptions,
+    path: Path,
+) -> None:
+    """A column a subset, a row a class: how far its prevalence is from the whole study's, in percent of it."""
+    whole = {name: whole_prevalence(rows, name) for name in classes}
+    names = sorted(classes, key=lambda name: (-(whole[name] or 0.0), name))
+    values = np.full((len(names), len(rows)), np.nan)
+    for row, name in enumerate(names):
+        for column, (_, _, facts) in enumerate(rows):
+            prevalence, aim = facts["labels"].get(name, {}).get("prevalence"), whole[name]
+            if prevalence is not None and aim:
+                values[row, column] = prevalence / aim - 1
+    height = 1.7 + 0.29 * len(names)
+    with drawn_figure(path, height_in=height, dpi=options.resolution_dpi, phantom=options.phantom) as figure:
+        axes = figure.add_subplot()
+        axes.imshow(values, cmap="RdBu_r", vmin=-0.3, vmax=0.3, aspect="auto")
+        for row, column in np.ndindex(values.shape):
+            value = values[row, column]
+            words = UNDEFINED if np.isnan(value) else f"{100 * value:+.1f}%".replace("-", "\N{MINUS SIGN}")
+            colour = "white" if abs(value) > 0.2 else INK
+            axes.text(column, row, words, ha="center", va="center", size=6.5, color=colour)
+        axes.set_yticks(range(len(names)), [f"{spell(name)}  {format_share(whole[name])}" for name in names])
+        heads = [f"{subset}\n{format_count(int(facts['images']))}" for _, subset, facts in rows]
+        axes.set_xticks(range(len(rows)), heads, size=7)
+        for split in dict.fromkeys(split for split, _, _ in rows):
+            columns = [column for column, (name, _, _) in enumerate(rows) if name == split]
+            place = (columns[0] + columns[-1]) / 2
+            axes.annotate(
+                split,
+                (place, 1),
+                xytext=(0, 28),
+                xycoords=axes.get_xaxis_transform(),
+                textcoords="offset points",
+                ha="center",
+                size=8,
+                weight="bold",
+            )
+        axes.tick_params(length=0, labelsize=8, axis="y")
+        axes.tick_params(length=0, axis="x", top=True, labeltop=True, bottom=False, labelbottom=False)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        for column in range(1, len(rows)):
+            if rows[column][0] != rows[column - 1][0]:
+                axes.axvline(column - 0.5, color=INK, linewidth=1.2)
+        axes.set_xlabel("Prevalence in the subset, against that of all images\n(beside the names)", size=8.5)
 
 
 def _places(rows: Sequence[tuple[str, str, Mapping[str, Any]]]) -> list[float]:

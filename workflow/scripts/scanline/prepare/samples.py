@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from scanline.core.errors import InputError
 from scanline.core.log import logger
-from scanline.core.tables import SPLIT, read_table
+from scanline.core.tables import SPLIT, drawn_images, read_table
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ def load_samples(
 ) -> dict[str, Samples]:
     """Join cache, labels and split to the samples of each subset, in the split's order.
 
-    Images of which no wanted class is known and images that balancing dropped are left out.
+    Images of which no wanted class is known and images that balancing dropped are left out; what it repeats is
+    repeated.
 
     Args:
         pixels: The pixel cache, .npy.
@@ -54,8 +55,7 @@ def load_samples(
             the labels.
     """
     classes = [target] if isinstance(target, str) else list(target)
-    table = read_table(split, SPLIT)
-    table = table[table["dropped_by"].isna()]
+    table = drawn_images(read_table(split, SPLIT))
     cache = read_table(index).set_index("image_id")["row"]
     truth = read_table(labels).set_index("image_id")
     for name in classes:

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scanline.core.errors import InputError
-from scanline.core.tables import SPLIT, read_table
+from scanline.core.tables import SPLIT, drawn_images, read_table
 from scanline.prepare.masks import LESION, UNKNOWN
 from scanline.prepare.samples import Samples
 
@@ -48,8 +48,7 @@ def load_mask_samples(pixels: Path, index: Path, masks: Path, split: Path) -> Sp
     Raises:
         InputError: If a table is missing, the caches do not fit each other, or an image is not in them.
     """
-    table = read_table(split, SPLIT)
-    table = table[table["dropped_by"].isna()]
+    table = drawn_images(read_table(split, SPLIT))
     rows = read_table(index).set_index("image_id")["row"]
     missing = table.loc[~table["image_id"].isin(rows.index), "image_id"]
     if len(missing):

@@ -20,7 +20,16 @@ class ReportedSplit(Options):
     """A split of the study."""
 
     name: str = Field(description="Its name in the study file.")
-    protocol: str = Field(description="How it was made: grouped or naive_image.")
+    protocol: str = Field(description="How it was made: grouped, official, kfold or naive_image.")
+
+
+class ReceiptOptions(Options):
+    """The page of a split's receipt."""
+
+    study: str = Field(description="Name of the study.")
+    phantom: bool = Field(description="Say that nothing here was measured.")
+    split: str = Field(description="Name of the split.")
+    protocol: str = Field(description="How it was made.")
 
 
 class ReportedRun(Options):
@@ -72,4 +81,4 @@ class OverviewRun(ReportedRun):
 class OverviewOptions(Options):
     """The page over all studies."""
 
-    runs: tuple[OverviewRun, ...] = Field(min_length=1, description="Models, in the order of the metrics files.")
+    runs: tuple[OverviewRun, ...] = Field(description="Models, in the order of the metrics files.")

@@ -2,6 +2,7 @@
 
 import base64
 import struct
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from scanline.figures.numbers import (
     spell,
 )
 
-DIGESTED_FILES = ("base.html.j2", "macros.html.j2", "study.html.j2", "overview.html.j2", "page.css")
+DIGESTED_FILES = ("base.html.j2", "macros.html.j2", "study.html.j2", "overview.html.j2", "receipt.html.j2", "page.css")
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -59,6 +60,17 @@ def embed_png(path: Path, alt: str) -> Picture:
             next_step=f"Make it again: snakemake {path}",
         )
     width, height = struct.unpack(">II", content[16:24])
+    return Picture("data:image/png;base64," + base64.b64encode(content).decode(), width, height, alt)
+
+
+def embed_grey(pixels: bytes, width: int, height: int, alt: str) -> Picture:
+    """Grey pixels, one byte each, row by row, as a PNG in a data URI."""
+    rows = b"".join(b"\0" + pixels[start : start + width] for start in range(0, width * height, width))
+    heading = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)  # 8-bit grey, not interlaced
+    chunks = [(b"IHDR", heading), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    content = _PNG + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    )
     return Picture("data:image/png;base64," + base64.b64encode(content).decode(), width, height, alt)
 
 

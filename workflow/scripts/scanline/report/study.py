@@ -1,5 +1,6 @@
 """The report of one study: what its template shows, read from the study's files."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from scanline.core.errors import InputError
 from scanline.figures.numbers import format_count, format_difference, format_share, spell
 from scanline.report.headline import Cell, headline_tables
 from scanline.report.kinds import KINDS as TASK_KINDS
+from scanline.report.label_analysis import describe_label_analysis
 from scanline.report.models import METRICS, NOT_RECORDED, describe_model
 from scanline.report.options import ReportOptions
 from scanline.report.page import Picture, embed_png
@@ -45,6 +47,9 @@ class StudyFiles:
         run_figures: Figures of each run by name.
         tasks: task_comparison.json; None where no two tasks answer one question.
         task_figure: The figure of it; None without.
+        label_statistics: label_statistics.json; None where the study does not ask for a label analysis.
+        label_leaks: label_leaks.json; None without.
+        label_figures: The figures of LABEL_FIGURES; none without.
     """
 
     flow: Mapping[str, Any]
@@ -57,6 +62,9 @@ class StudyFiles:
     run_figures: Sequence[Mapping[str, Path]]
     tasks: Mapping[str, Any] | None = None
     task_figure: Path | None = None
+    label_statistics: Mapping[str, Any] | None = None
+    label_leaks: Mapping[str, Any] | None = None
+    label_figures: Sequence[Path] = ()
 
 
 def describe_study(options: ReportOptions, files: StudyFiles) -> dict[str, Any]:
@@ -80,7 +88,16 @@ def describe_study(options: ReportOptions, files: StudyFiles) -> dict[str, Any]:
         "tasks": describe_task_comparison(files.tasks, files.task_figure)
         if files.tasks and files.task_figure
         else None,
+        "label_analysis": describe_label_analysis(
+            files.label_statistics,
+            files.label_leaks,
+            files.label_figures,
+            Counter(map(str, files.rejects["reason"])),
+        )
+        if files.label_statistics and files.label_leaks
+        else None,
         "flow": describe_flow(files.flow),
+        "images_in_tables": sum(source.get("images_without_file", 0) for source in files.flow["sources"].values()),
         "rejects": count_rejects(files.rejects),
         "splits": [
             describe_split(split.name, receipt) for split, receipt in zip(options.splits, files.receipts, strict=True)

@@ -21,8 +21,10 @@ RULES = {
 KEYS = {
     "patient_id": "patient",
     "volume_id": "volume",
+    "sibling": "original (offline augmentations of one image)",
     "group_id": "group",
     "sha256": "file content",
+    "near_duplicate": "picture (near-duplicates, confirmed on thumbnails)",
     "phash": "perceptual hash (a hint: different heads can share one)",
 }
 
@@ -103,8 +105,8 @@ def judge_split(receipt: Mapping[str, Any]) -> str:
     """Whether a split leaks, in plain words."""
     if receipt["leak_free"]:
         return (
-            "Leak-free: no patient, volume, file or group of images stands in two subsets. The gate checked"
-            " it before any training."
+            "Leak-free: no patient, volume, original, file, near-duplicate or group of images stands in two subsets."
+            " The gate checked it before any training."
         )
     leaks = {key: receipt["leaks"][key] for key in KEYS if key in receipt["leaks"] and key != "phash"}
     key = max(leaks, key=lambda name: leaks[name]["test_images"])  # the first of equals: the patient

@@ -1,6 +1,9 @@
-"""Assignment of whole groups to subsets, sizes and prevalences brought close to target by a local search."""
+"""Assignment of whole groups to subsets, sizes, prevalences and strata brought close to target by a search.
 
-from dataclasses import dataclass
+`split_groups` needs a data frame and nothing else of a study.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -8,62 +11,241 @@ from numpy.typing import NDArray
 
 from scanline.core.errors import InputError
 from scanline.core.tables import SPLIT, validate
+from scanline.split.columns import check_columns, check_strata, make_spread, sides_of
 from scanline.split.groups import check_image_ids
-from scanline.split.options import GroupedSplit, Ratios
+from scanline.split.options import Ratios
+from scanline.split.search import search, sums_of
 
 ASSIGNED = ("train", "val", "test")
 
-_RESTARTS = 16
-_RESTARTS_OF_LARGE = 4
-_LARGE = 2_000
-_SWAP_CANDIDATES = 256
-_MOST_STEPS = 2_000
-_MISSING = 1e6
-_LEAST_GAIN = 1e-12
-
+Codes = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
-def assign_grouped(groups: pd.DataFrame, labels: pd.DataFrame, options: GroupedSplit) -> pd.DataFrame:
-    """Assign whole groups to train, val and test.
+def split_groups(
+    table: pd.DataFrame,
+    *,
+    group: str,
+    ratios: Mapping[str, float],
+    labels: Sequence[str] = (),
+    strata: Sequence[str] = (),
+    fixed: str | None = None,
+    seed: int = 0,
+) -> pd.Series:
+    """Deal whole groups out to subsets, every label's prevalence and every subset's size as close to target as can be.
 
-    The squared relative error of every subset's number of images and, for every class of `options.balance`,
-    of its positives and negatives is brought to a local minimum by moving one group or swapping two, the best
-    such step at a time, from several random starts; the best end is kept. Unknown labels count for the size
-    only. A subset without a group, without a positive or a negative of some class costs more than any error
-    of size.
+    What is spread: rows; positives of each label (its rarer side, or both sides where some are unknown); rows of each
+    value of each stratum; and the groups of each of these, with a weight of 0.3. The sum of squared relative deviations
+    from target is minimised, see `scanline.split.search`. Every subset gets a group
+    with and a group without each label.
 
-    The result depends on the seed and on the tables' contents, not on the order of their rows.
+    The result depends on the seed and on the table's contents, not on the order of its rows.
 
     Args:
-        groups: GROUPS table of n images.
-        labels: Labels table of the same n images, nullable booleans.
-        options: Ratios, classes to balance and seed.
+        table: n rows, one an image.
+        group: Column of what must never be parted, such as the patient; no null.
+        ratios: Name of each subset, in any number from 2 on, to its share of the rows; they sum to 1.
+        labels: Columns of True, False or null (unknown), any number of which may be true of a row.
+        strata: Columns of categories, such as a scanner; at most 50 values each, null being one of its own.
+        fixed: Column with the subset of groups that are assigned already, null for the others. Names that are not in
+            `ratios` are allowed: such groups are kept out of the search.
+        seed: Seed of the search.
 
     Returns:
-        SPLIT table of n rows, sorted by image_id; nothing is dropped.
+        The subset of each row, with the index of `table`.
 
     Raises:
-        InputError: If the tables name different images, a class is no column, there are fewer than 3 groups,
-            or a subset would be without positives or negatives of a class.
+        InputError: One line, if a column is missing, a group is null or is fixed to two subsets, there are fewer groups
+            than subsets, or a subset would be without positives or negatives of a label.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from scanline.split import split_groups
+        >>> table = pd.DataFrame({"patient": [n // 4 for n in range(400)], "bleed": [n % 10 < 3 for n in range(400)]})
+        >>> shares = {"train": 0.7, "val": 0.1, "test": 0.2}
+        >>> subset = split_groups(table, group="patient", ratios=shares, labels=["bleed"], seed=1)
+        >>> subset.value_counts()[["train", "val", "test"]].tolist()
+        [280, 40, 80]
+        >>> table.groupby(subset)["bleed"].sum()[["train", "val", "test"]].tolist()
+        [84, 12, 24]
+        >>> int(subset.groupby(table["patient"]).nunique().max())
+        1
     """
-    check_same_images({"groups table": groups, "labels table": labels})
-    _check_balance(labels, options.balance)
-    groups = groups.sort_values("image_id", ignore_index=True)
-    labels = labels.set_index("image_id").loc[groups["image_id"]].reset_index()
-    names, group_of_image = np.unique(groups["group_id"].to_numpy(dtype=str), return_inverse=True)
-    if len(names) < len(ASSIGNED):
+    check_columns(table, [group, *labels, *([] if fixed is None else [fixed])], "table")
+    check_strata(table, strata, "table")
+    nothing = pd.Series(None, index=table.index, dtype="str")
+    return assign_groups(
+        table[group],
+        table[list(labels)],
+        table[list(strata)],
+        nothing if fixed is None else table[fixed],
+        ratios,
+        seed,
+    )
+
+
+def assign_groups(
+    groups: pd.Series,
+    labels: pd.DataFrame,
+    strata: pd.DataFrame,
+    fixed: pd.Series,
+    ratios: Mapping[str, float],
+    seed: int,
+) -> pd.Series:
+    """What `split_groups` does, its columns given one by one.
+
+    Args:
+        groups: Shape (n,).
+        labels: Shape (n, classes).
+        strata: Shape (n, strata).
+        fixed: Shape (n,), subset or null.
+        ratios: Name of each subset to its share.
+        seed: Seed of the search.
+
+    Returns:
+        Shape (n,), named subset, with the index of `groups`.
+
+    Raises:
+        InputError: As of `split_groups`.
+    """
+    check_ratios(ratios)
+    group_of_row, names = group_codes(groups)
+    fixed_of_group = _fixed_groups(fixed, group_of_row, names)
+    in_search = fixed_of_group.isna() | fixed_of_group.isin(list(ratios))
+    if in_search.sum() < len(ratios):
         raise InputError(
             "groups table",
-            found=f"{len(names)} groups",
-            expected="at least 3, one each for train, val and test",
+            found=f"{in_search.sum()} groups",
+            expected=f"at least {len(ratios)}, one each for {_listed(ratios)}",
             next_step="Add patients, or see in the groups table what ties these images.",
         )
-    counts = _count(group_of_image, labels, options.balance, len(names))
-    subset_of_group = search(counts, ratios_array(options.ratios), options.seed)
-    _check_labels(counts, subset_of_group, options.balance)
-    subsets = np.array(ASSIGNED)[subset_of_group][group_of_image]
-    return split_table(groups, subsets)
+    searched = in_search.to_numpy()[group_of_row]
+    numbers = np.cumsum(in_search.to_numpy(), dtype=np.int64) - 1
+    place = fixed_of_group[in_search].map({name: k for k, name in enumerate(ratios)}).fillna(-1)
+    subset_of_group = fixed_of_group.astype(object)
+    chosen = _search_free(
+        numbers[group_of_row[searched]],
+        truth_of(labels[searched]),
+        strata[searched],
+        np.asarray(place, dtype=np.int64),
+        ratios,
+        seed,
+    )
+    subset_of_group[in_search] = np.array(list(ratios), dtype=object)[chosen]
+    return pd.Series(subset_of_group.to_numpy()[group_of_row], index=groups.index, dtype="str", name="subset")
+
+
+def _search_free(
+    group_of_row: Codes,
+    labels: pd.DataFrame,
+    strata: pd.DataFrame,
+    place: Codes,
+    ratios: Mapping[str, float],
+    seed: int,
+) -> Codes:
+    """Number of the subset of each group; `place` is that of fixed groups, -1 for free ones."""
+    is_free = place < 0
+    chosen = place.copy()
+    if not is_free.any():
+        return chosen
+    shares = np.array(list(ratios.values()))
+    for guard_common in (False, True):
+        spread = make_spread(group_of_row, labels, strata, guard_common=guard_common)
+        given = sums_of(spread.columns.of_groups(~is_free), len(shares), place[~is_free])
+        chosen[is_free] = search(spread.columns.of_groups(is_free), shares, seed, given)
+        if next(_lacking(labels, chosen[group_of_row], list(ratios)), None) is None:
+            return chosen
+    name, sign, subset = next(_lacking(labels, chosen[group_of_row], list(ratios)))
+    holding = sides_of(labels[name])[0 if sign == "positive" else 1]
+    raise InputError(
+        f"split options: balance: {name}",
+        found=f"no {sign} image in {subset} ({len(np.unique(group_of_row[holding]))} of {len(place)} groups have any)",
+        expected=f"at least one {sign} image of {name} in each of {_listed(ratios)}",
+        next_step=f"Add patients with {sign} images, or take {name} out of balance.",
+    )
+
+
+def _lacking(labels: pd.DataFrame, subset_of_row: Codes, subsets: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    """Label, sign and subset wherever a subset has no positive, or no negative, of a label."""
+    for k, subset in enumerate(subsets):
+        for name, truth in labels.items():
+            for sign, side in zip(("positive", "negative"), sides_of(truth), strict=True):
+                if not (side & (subset_of_row == k)).any():
+                    yield str(name), sign, subset
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Names as words: a, b and c."""
+    *most, last = names
+    return f"{', '.join(most)} and {last}"
+
+
+def check_ratios(ratios: Mapping[str, float]) -> None:
+    """Check that there are two subsets or more, each with a share above 0, that sum to 1.
+
+    Raises:
+        InputError: If not.
+    """
+    total = sum(ratios.values())
+    if len(ratios) < 2 or min(ratios.values()) <= 0 or abs(total - 1) > 1e-9:
+        raise InputError(
+            "ratios",
+            found=", ".join(f"{name} {share:g}" for name, share in ratios.items()) + f" (sum {total:g})",
+            expected="at least two subsets, each with a share above 0, that sum to 1",
+            next_step="Change the shares.",
+        )
+
+
+def group_codes(groups: pd.Series) -> tuple[Codes, list[object]]:
+    """Number of each row's group in the order of the groups' names, shape (n,), and the names.
+
+    Raises:
+        InputError: If a row has no group.
+    """
+    if groups.isna().any():
+        raise InputError(
+            f"table: {groups.name}",
+            found=f"{groups.isna().sum()} rows without a group, first row {groups.isna().to_numpy().argmax()}",
+            expected="a group in every row",
+            next_step="Give each of them its patient, or a name of its own where it is tied to no other.",
+        )
+    codes, names = pd.factorize(groups.astype("str") if groups.dtype == object else groups, sort=True)
+    return codes.astype(np.int64), list(names)
+
+
+def _fixed_groups(fixed: pd.Series, group_of_row: Codes, names: Sequence[object]) -> pd.Series:
+    """The subset that each group is fixed to, null for none, by the groups' numbers."""
+    known = pd.DataFrame({"group": group_of_row, "subset": fixed.astype("str").to_numpy()}).dropna().drop_duplicates()
+    twice = known[known["group"].duplicated(keep=False)].sort_values(["group", "subset"])
+    if not twice.empty:
+        number = twice["group"].iloc[0]
+        raise InputError(
+            f"{fixed.name}: group {names[number]}",
+            found=f"{_listed(twice.loc[twice['group'] == number, 'subset'])} ({twice['group'].nunique()} such groups)",
+            expected="one subset for all rows of a group",
+            next_step="Take the group out of all lists but one.",
+        )
+    return known.set_index("group")["subset"].reindex(range(len(names)))
+
+
+def truth_of(labels: pd.DataFrame) -> pd.DataFrame:
+    """Labels as nullable booleans.
+
+    Raises:
+        InputError: If a value is none.
+    """
+    known = {}
+    for name, values in labels.items():
+        try:
+            known[name] = values.astype("boolean")
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"table: {name}",
+                found=str(error),
+                expected="True, False or null in every row",
+                next_step="Make the label a column of booleans.",
+            ) from error
+    return pd.DataFrame(known, index=labels.index)
 
 
 def split_table(groups: pd.DataFrame, subsets: NDArray[np.str_]) -> pd.DataFrame:
@@ -103,163 +285,3 @@ def check_same_images(tables: dict[str, pd.DataFrame]) -> None:
                     expected="the same images in both",
                     next_step="The tables are of different runs: delete both and run again.",
                 )
-
-
-def _check_balance(labels: pd.DataFrame, balance: tuple[str, ...]) -> None:
-    classes = [name for name in labels.columns if name != "image_id"]
-    for name in balance:
-        if name not in classes:
-            raise InputError(
-                "split options: balance",
-                found=repr(name),
-                expected=f"one of {', '.join(classes)}",
-                next_step="Name a class of the study's labels.",
-            )
-
-
-def _count(group_of_image: NDArray[np.intp], labels: pd.DataFrame, balance: tuple[str, ...], n_groups: int) -> Floats:
-    """Images, then positives and negatives of each class: (n_groups, 1 + 2 x classes) counts."""
-    columns = [np.ones(len(labels))]
-    for name in balance:
-        truth = labels[name].astype("boolean")
-        for value in (True, False):
-            columns.append(truth.eq(value).fillna(False).to_numpy().astype(np.float64))
-    return np.stack([np.bincount(group_of_image, column, n_groups) for column in columns], axis=1)
-
-
-def _check_labels(counts: Floats, subset_of_group: NDArray[np.intp], balance: tuple[str, ...]) -> None:
-    for index, subset in enumerate(ASSIGNED):
-        held = counts[subset_of_group == index].sum(axis=0)
-        for column, (name, sign) in enumerate(((n, s) for n in balance for s in ("positive", "negative")), 1):
-            if held[column] == 0:
-                n_groups = int((counts[:, column] > 0).sum())
-                raise InputError(
-                    f"split options: balance: {name}",
-                    found=f"no {sign} image in {subset} ({n_groups} of {len(counts)} groups have any)",
-                    expected=f"at least one {sign} image of {name} in each of train, val and test",
-                    next_step=f"Add patients with {sign} images, or take {name} out of balance.",
-                )
-
-
-@dataclass(frozen=True)
-class _Problem:
-    """What the search works on.
-
-    Attributes:
-        counts: (groups, columns) numbers of images, positives, negatives; columns without any are left out.
-        held: (groups, columns) 1.0 where a group has any of a column, else 0.0.
-        targets: (3, columns) numbers that each subset should have.
-    """
-
-    counts: Floats
-    held: Floats
-    targets: Floats
-
-    def cost(self, subset_of_group: NDArray[np.intp]) -> float:
-        """Squared relative error over subsets and columns, plus a large cost for each that is empty."""
-        sums, holders = self.totals(subset_of_group)
-        return float((((sums - self.targets) / self.targets) ** 2).sum() + _MISSING * (holders == 0).sum())
-
-    def totals(self, subset_of_group: NDArray[np.intp]) -> tuple[Floats, Floats]:
-        """Sums of counts, and numbers of groups that hold any, each (3, columns)."""
-        member = (subset_of_group == np.arange(len(ASSIGNED))[:, None]).astype(float)
-        return member @ self.counts, member @ self.held
-
-
-def search(counts: Floats, ratios: Floats, seed: int) -> NDArray[np.intp]:
-    """Find a subset for every group by steepest descent from several seeded random starts.
-
-    Args:
-        counts: (groups, columns) non-negative numbers; column 0 is the number of images, all above 0.
-        ratios: (3,) shares that sum to 1.
-        seed: Seed of the starts, and of the candidates for swaps in studies of many groups.
-
-    Returns:
-        (groups,) numbers of the subsets, 0 to 2.
-    """
-    counts = counts[:, counts.sum(axis=0) > 0]
-    problem = _Problem(counts, (counts > 0).astype(float), ratios[:, None] * counts.sum(axis=0))
-    rng = np.random.default_rng(seed)
-    ends = []
-    for _ in range(_RESTARTS if len(counts) <= _LARGE else _RESTARTS_OF_LARGE):
-        subset_of_group = _random_start(counts[:, 0], ratios, rng)
-        _descend(problem, subset_of_group, rng)
-        ends.append((problem.cost(subset_of_group), subset_of_group))
-    return min(ends, key=lambda end: end[0])[1]
-
-
-def _random_start(sizes: Floats, ratios: Floats, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Groups in random order, cut where the shares of the images are reached."""
-    order = rng.permutation(len(sizes))
-    middle = (np.cumsum(sizes[order]) - sizes[order] / 2) / sizes.sum()
-    subset_of_group = np.empty(len(sizes), dtype=np.intp)
-    subset_of_group[order] = np.searchsorted(np.cumsum(ratios)[:-1], middle, side="right")
-    return subset_of_group
-
-
-def _descend(problem: _Problem, subset_of_group: NDArray[np.intp], rng: np.random.Generator) -> None:
-    """Take the best move or swap, in place, until none gains anything."""
-    for _ in range(_MOST_STEPS):
-        sums, holders = problem.totals(subset_of_group)
-        best_gain, best_step = -_LEAST_GAIN, None
-        for one in range(len(ASSIGNED)):
-            for other in range(len(ASSIGNED)):
-                if one == other:
-                    continue
-                givers = _candidates(subset_of_group, one, rng)
-                takers = _candidates(subset_of_group, other, rng) if one < other else givers[:0]
-                change = _changes(problem, sums, holders, one, other, givers, takers)
-                if change.size and change.min() < best_gain:
-                    row, column = np.unravel_index(change.argmin(), change.shape)
-                    best_gain = float(change[row, column])
-                    best_step = (one, other, givers[row], takers[column - 1] if column else None)
-        if best_step is None:
-            return
-        one, other, given, taken = best_step
-        subset_of_group[given] = other
-        if taken is not None:
-            subset_of_group[taken] = one
-
-
-def _candidates(subset_of_group: NDArray[np.intp], subset: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    """The groups of a subset, or a random choice of them where they are many."""
-    members = np.flatnonzero(subset_of_group == subset)
-    if len(members) <= _SWAP_CANDIDATES:
-        return members
-    return np.sort(rng.choice(members, _SWAP_CANDIDATES, replace=False))
-
-
-def _changes(
-    problem: _Problem,
-    sums: Floats,
-    holders: Floats,
-    one: int,
-    other: int,
-    givers: NDArray[np.intp],
-    takers: NDArray[np.intp],
-) -> Floats:
-    """Change of the cost when `one` gives a group to `other`, alone or for one of `takers`.
-
-    With d = what `one` loses and e = (sums - targets) / targets^2, the error changes by
-    sum(d^2 / targets^2 - 2 d e) in `one` and by sum(d^2 / targets^2 + 2 d e) in `other`; d = f_i - f_j makes
-    the square a matrix product, so all pairs are found at once.
-
-    Returns:
-        (givers, 1 + takers): column 0 is the move alone, column j + 1 the swap with taker j.
-    """
-    weight = 1 / problem.targets[one] ** 2 + 1 / problem.targets[other] ** 2
-    slope = 2 * (
-        (sums[other] - problem.targets[other]) / problem.targets[other] ** 2
-        - (sums[one] - problem.targets[one]) / problem.targets[one] ** 2
-    )
-    given, taken = problem.counts[givers], problem.counts[takers]
-    lone = given**2 @ weight + given @ slope
-    back = taken**2 @ weight - taken @ slope
-    error = np.column_stack([lone, lone[:, None] + back - 2 * (given * weight) @ taken.T])
-    has, gets = problem.held[givers], problem.held[takers]
-    nothing = np.zeros((1, has.shape[1]))
-    gets = np.vstack([nothing, gets])
-    emptied_one = ((holders[one] == has).astype(float)) @ (1 - gets).T
-    emptied_other = (1 - has) @ (holders[other] == gets).astype(float).T
-    emptied: Floats = emptied_one + emptied_other - (holders[[one, other]] == 0).sum()
-    return error + _MISSING * emptied

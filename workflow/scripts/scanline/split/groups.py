@@ -1,7 +1,4 @@
-"""Groups of images that must never be parted.
-
-Confirmed near-duplicates do not tie images yet; see `scanline.split.keys`.
-"""
+"""Groups of images that must never be parted."""
 
 import numpy as np
 import pandas as pd
@@ -11,15 +8,15 @@ from scipy.sparse.csgraph import connected_components
 
 from scanline.core.errors import InputError
 from scanline.core.tables import GROUPS, validate
-from scanline.split.keys import KINDS, tie_keys
+from scanline.split.keys import KINDS, NATURAL, tie_keys
 
 LARGEST_SHARE = 0.05
 FEWEST_UNITS = 20
 LISTED = 5
 
 
-def find_groups(images: pd.DataFrame) -> pd.DataFrame:
-    """Join all images that share a patient, a volume, an original or the bytes of an informative file.
+def find_groups(images: pd.DataFrame, thumbnails: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Join all images that share a patient, a volume, an original, an informative file's bytes or a near-duplicate.
 
     Groups are the connected components of the graph between images and their keys. A group is called after
     its smallest patient_id, or `image:` and its smallest image_id where it has no patient, whatever the rows'
@@ -33,17 +30,18 @@ def find_groups(images: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         images: IMAGES table of n rows.
+        thumbnails: THUMBNAILS table of the images that have a phash; without it near-duplicates tie nothing.
 
     Returns:
         GROUPS table of n rows, sorted by image_id.
 
     Raises:
-        InputError: If there are no images, an image stands there twice, or a group is too large; then with
-            the keys that bridge its patients.
+        InputError: If there are no images, an image stands there twice, thumbnails are of other images, or a
+            group is too large; then with the keys that bridge its patients.
     """
     check_image_ids(images, "images table")
     images = images.sort_values("image_id", ignore_index=True)
-    keys = tie_keys(images)
+    keys = tie_keys(images, thumbnails)
     component = _components(keys)
     _refuse_large_groups(images, keys, component)
     names = _group_names(images, component)
@@ -99,7 +97,7 @@ def _group_names(images: pd.DataFrame, component: NDArray[np.int64]) -> pd.Serie
 def _units(images: pd.DataFrame, keys: pd.DataFrame) -> pd.Series:
     """What each image belongs to by nature: its patient, else its volume, its original, its bytes, itself."""
     units = pd.Series(pd.NA, index=images.index, dtype="str")
-    for kind in KINDS:
+    for kind in NATURAL:
         units = units.fillna(kind.removesuffix("_id") + " " + keys[kind])
     return units.fillna("image " + images["image_id"])
 

@@ -1,7 +1,6 @@
-"""The keys by which two images belong together: patient, volume, augmentation siblings, identical files.
+"""The keys by which images belong together: patient, volume, augmentation siblings, identical files, near-duplicates.
 
-Near-duplicates (a perceptual-hash candidate confirmed by correlation) are not among them yet: an unconfirmed
-equal or near hash is a false tie more often than not in head CT, where heads look alike.
+A near perceptual hash is no key: see `scanline.split.near_duplicates` for what confirms it.
 """
 
 import re
@@ -9,7 +8,10 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-KINDS = ("patient_id", "volume_id", "sibling", "sha256")
+from scanline.split.near_duplicates import near_duplicate_clusters
+
+NATURAL = ("patient_id", "volume_id", "sibling", "sha256")  # equal by what they are, not by what they look like
+KINDS = (*NATURAL, "near_duplicate")
 
 _ROBOFLOW = re.compile(r"(?:_(?:jpe?g|png|bmp|webp|tiff?))?\.rf\.[0-9a-z]+$", re.IGNORECASE)
 _AUGMENTED = re.compile(r"_aug[0-9]$", re.IGNORECASE)
@@ -17,7 +19,7 @@ _SUBSET_FOLDERS = {"train", "training", "val", "valid", "validation", "test", "t
 _PLAIN_FOLDERS = {"images", "imgs", "aug", "augmented"}
 
 
-def tie_keys(images: pd.DataFrame) -> pd.DataFrame:
+def tie_keys(images: pd.DataFrame, thumbnails: pd.DataFrame | None = None) -> pd.DataFrame:
     """The keys that tie images, one column a kind, null where a kind says nothing about an image.
 
     A null phash marks a blank or low-content image: its sha256 is left out, since one blank image can stand
@@ -26,6 +28,8 @@ def tie_keys(images: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         images: IMAGES table of n rows.
+        thumbnails: THUMBNAILS table of the images that have a phash; None where there is none to compare: then
+            near_duplicate is null for every image.
 
     Returns:
         Table of n rows with the index of `images` and the columns of `KINDS`, text or null.
@@ -36,6 +40,7 @@ def tie_keys(images: pd.DataFrame) -> pd.DataFrame:
             "volume_id": images["volume_id"],
             "sibling": sibling_keys(images),
             "sha256": images["sha256"].where(images["phash"].notna()),
+            "near_duplicate": None if thumbnails is None else near_duplicate_clusters(images, thumbnails),
         },
         index=images.index,
     ).astype("str")

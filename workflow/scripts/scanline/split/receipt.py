@@ -1,11 +1,15 @@
-"""Counts of a split: images, groups, patients, and each class's prevalence in each subset."""
+"""Counts of a split: images, groups, patients, prevalences, how near they are to target, what policies did."""
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from scanline.core.tables import SUBSETS
-from scanline.split.options import Ratios
+from scanline.split.columns import deviations_of, make_spread
+from scanline.split.options import LeakFreeSplit, Ratios, target_shares
+from scanline.split.policies import DROPPING, count_policies
+from scanline.split.search import cost_of, sums_of
 
 
 def count_subsets(
@@ -59,3 +63,54 @@ def count_labels(truth: pd.Series) -> dict[str, int | float | None]:
         "unknown": len(truth) - n_known,
         "prevalence": n_positive / n_known if n_known else None,
     }
+
+
+def describe_balance(
+    images: pd.DataFrame, labels: pd.DataFrame, split: pd.DataFrame, options: LeakFreeSplit
+) -> dict[str, Any]:
+    """How near a split came to its targets, and what was dropped or repeated, measured in its table.
+
+    Args:
+        images: IMAGES table of n images.
+        labels: Labels table of the same images.
+        split: SPLIT table of the same images.
+        options: How it was made.
+
+    Returns:
+        {"objective": {"cost", "images": {"mean", "worst", "worst_column"}, "groups": likewise}, "dropped":
+        {dropped_by: images}, "policies": see `count_policies`}. The deviations are relative, over subsets and columns:
+        the images or groups there are, with each side of a class of `balance` that counts, and of each value of a
+        stratum. What policies dropped is among them, as it was assigned first. The objective is null where lists
+        decide all. The cost of folds is that of train, val and test.
+    """
+    split = split.sort_values("image_id", ignore_index=True)
+    dropped = split["dropped_by"].value_counts().sort_index()
+    return {
+        "objective": _measure(images, labels, split, options),
+        "dropped": {str(name): int(count) for name, count in dropped.items()},
+        "policies": count_policies(split, labels, options.policies),
+    }
+
+
+def _measure(
+    images: pd.DataFrame, labels: pd.DataFrame, split: pd.DataFrame, options: LeakFreeSplit
+) -> dict[str, Any] | None:
+    shares = target_shares(options)
+    assigned = split["subset"].isin(list(shares)) & (split["dropped_by"].isna() | split["dropped_by"].isin(DROPPING))
+    if not assigned.any():
+        return None
+    rows = split[assigned]
+    groups, _ = pd.factorize(rows["group_id"], sort=True)
+    spread = make_spread(
+        groups.astype(np.int64),
+        labels.set_index("image_id").loc[rows["image_id"], list(options.balance)],
+        images.set_index("image_id").loc[rows["image_id"], list(options.strata)],
+        guard_common=False,
+    )
+    place = rows["subset"].map({name: k for k, name in enumerate(shares)}).to_numpy(dtype=np.int64)
+    of_group = np.zeros(groups.max() + 1, dtype=np.int64)
+    of_group[groups] = place
+    target = np.array(list(shares.values()))
+    sums = sums_of(spread.columns, len(target), of_group)
+    cost = cost_of(spread.columns, target, np.zeros_like(sums), of_group)
+    return {"cost": cost, **deviations_of(spread, target, sums)}

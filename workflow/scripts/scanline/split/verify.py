@@ -1,7 +1,7 @@
 """The gate: proof that no key is shared across subsets, or the pairs that leak.
 
-It reads the keys from the images table itself and trusts the groups table no further than to check it as
-well. Confirmed near-duplicates are not looked for yet; see `scanline.split.keys`.
+It reads the keys from the images table and the thumbnails themselves and trusts the groups table no further than to
+check it as well.
 """
 
 from dataclasses import dataclass
@@ -13,12 +13,14 @@ from scanline.core.errors import InputError
 from scanline.core.tables import SPLIT, SUBSETS, validate
 from scanline.split.assign import ASSIGNED, check_same_images
 from scanline.split.keys import KINDS, tie_keys
+from scanline.split.near_duplicates import CORRELATION, nearest_across
 from scanline.split.options import Ratios
 from scanline.split.receipt import count_subsets
 
 FORBIDDEN = (*KINDS, "group_id")
 INFORMATION = ("phash",)
 LISTED = 3
+NEAREST = 12
 
 
 class LeakError(InputError):
@@ -30,7 +32,7 @@ class Leak:
     """How one kind of key is shared across subsets.
 
     Attributes:
-        kind: patient_id, volume_id, sibling, sha256, group_id or phash.
+        kind: patient_id, volume_id, sibling, sha256, near_duplicate, group_id or phash.
         shared: Number of keys that stand in more than one subset.
         test_images: Number of test images whose key stands in train too.
         test_images_share: The same as a share of all test images; null where there are none.
@@ -44,7 +46,9 @@ class Leak:
     pairs: tuple[str, ...]
 
 
-def find_leaks(images: pd.DataFrame, groups: pd.DataFrame, split: pd.DataFrame) -> dict[str, Leak]:
+def find_leaks(
+    images: pd.DataFrame, groups: pd.DataFrame, split: pd.DataFrame, thumbnails: pd.DataFrame | None = None
+) -> dict[str, Leak]:
     """Find every key that stands in more than one subset.
 
     Keys are compared as in `scanline.split.keys`: nulls and blank images never tie. An equal perceptual hash
@@ -54,11 +58,12 @@ def find_leaks(images: pd.DataFrame, groups: pd.DataFrame, split: pd.DataFrame) 
         images: IMAGES table of n images.
         groups: GROUPS table of the same images.
         split: SPLIT table of the same images; dropped images count in the subset that they were dropped from.
+        thumbnails: THUMBNAILS table of the images that have a phash; without it no near-duplicate is found.
 
     Returns:
         Kind to its leaks, for every kind, also where nothing leaks.
     """
-    keys = tie_keys(images).assign(phash=images["phash"], image_id=images["image_id"])
+    keys = tie_keys(images, thumbnails).assign(phash=images["phash"], image_id=images["image_id"])
     rows = keys.merge(groups, on="image_id").merge(split[["image_id", "subset"]], on="image_id")
     rows = rows.sort_values("image_id", ignore_index=True)
     return {kind: _leak(rows, kind) for kind in (*FORBIDDEN, *INFORMATION)}
@@ -98,8 +103,10 @@ def verify_split(
     labels: pd.DataFrame,
     split: pd.DataFrame,
     ratios: Ratios | None = None,
+    thumbnails: pd.DataFrame | None = None,
+    protocol: str = "grouped",
 ) -> dict[str, Any]:
-    """The gate of a grouped split: check that it parts nothing, and count what it holds.
+    """The gate of a split that must not leak: check that it parts nothing, and count what it holds.
 
     Args:
         images: IMAGES table of n images.
@@ -107,25 +114,31 @@ def verify_split(
         labels: Labels table of the same images.
         split: SPLIT table of the same images.
         ratios: Target shares, written to the receipt.
+        thumbnails: THUMBNAILS table of the images that have a phash; without it no near-duplicate is found, and
+            the receipt says that none was compared.
+        protocol: How the split was made, written to the receipt.
 
     Returns:
-        The receipt: {"protocol", "leak_free", "subsets" (see `count_subsets`), "leaks": {kind: {"shared",
-        "test_images", "test_images_share"}}}. `leaks` holds zeros but for phash, which is information.
+        The receipt: {"protocol", "leak_free", "compared_thumbnails", "near_duplicate_correlation" (from which on a
+        pair of them is a near-duplicate), "nearest_pairs" (the 12 most alike of different
+        subsets, see `nearest_across`), "subsets" (see `count_subsets`), "leaks": {kind: {"shared", "test_images",
+        "test_images_share"}}}. `compared_thumbnails` is the number of images among which near-duplicates were looked
+        for. `leaks` holds zeros but for phash, which is information.
 
     Raises:
-        LeakError: If subsets share a patient, volume, original, informative file or group; with the first
-            pairs.
-        InputError: If the tables name different images or groups, an image has no subset, or one of train,
-            val and test is empty.
+        LeakError: If subsets share a patient, volume, original, informative file, near-duplicate or group; with the
+            first pairs.
+        InputError: If the tables or thumbnails name different images or groups, an image has no subset, or one of
+            train, val and test is empty.
     """
-    receipt, leaks = _examine(images, groups, labels, split, "grouped", ratios)
+    receipt, leaks = _examine(images, groups, labels, split, protocol, ratios, thumbnails)
     found = [leaks[kind] for kind in FORBIDDEN if leaks[kind].shared]
     if found:
         raise LeakError(
             "split table",
             found="; ".join(f"{leak.shared} shared {leak.kind} ({'; '.join(leak.pairs)})" for leak in found),
-            expected="no patient, volume, sibling, identical file or group in two subsets",
-            next_step="Delete the split table and make it again with split_grouped.",
+            expected="no patient, volume, sibling, identical file, near-duplicate or group in two subsets",
+            next_step="Delete the groups and split tables and make them again.",
         )
     return receipt
 
@@ -136,6 +149,7 @@ def count_naive_leaks(
     labels: pd.DataFrame,
     split: pd.DataFrame,
     ratios: Ratios | None = None,
+    thumbnails: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
     """The receipt of a naive split: the same counts as the gate's, with its leaks counted instead of refused.
 
@@ -148,6 +162,7 @@ def count_naive_leaks(
         labels: Labels table of the same images.
         split: SPLIT table of the same images.
         ratios: Target shares, written to the receipt.
+        thumbnails: As `verify_split`.
 
     Returns:
         A receipt as of `verify_split`, protocol naive_image.
@@ -155,7 +170,7 @@ def count_naive_leaks(
     Raises:
         InputError: As `verify_split`, but for leaks.
     """
-    receipt, _ = _examine(images, groups, labels, split, "naive_image", ratios)
+    receipt, _ = _examine(images, groups, labels, split, "naive_image", ratios, thumbnails)
     return receipt
 
 
@@ -166,14 +181,18 @@ def _examine(
     split: pd.DataFrame,
     protocol: str,
     ratios: Ratios | None,
+    thumbnails: pd.DataFrame | None,
 ) -> tuple[dict[str, Any], dict[str, Leak]]:
     _check_subsets(split)
     check_same_images({"images table": images, "groups table": groups, "labels table": labels, "split table": split})
     _check_same_groups(groups, split)
-    leaks = find_leaks(images, groups, split)
+    leaks = find_leaks(images, groups, split, thumbnails)
     receipt = {
         "protocol": protocol,
         "leak_free": not any(leaks[kind].shared for kind in FORBIDDEN),
+        "compared_thumbnails": 0 if thumbnails is None else len(thumbnails),
+        "near_duplicate_correlation": CORRELATION,
+        "nearest_pairs": [] if thumbnails is None else nearest_across(images, thumbnails, split, NEAREST),
         "subsets": count_subsets(images, labels, split, ratios),
         "leaks": {
             kind: {

@@ -33,7 +33,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scanline.core.errors import InputError
-from scanline.core.tables import BOXES, IMAGES, SPLIT, read_table
+from scanline.core.tables import BOXES, IMAGES, SPLIT, drawn_images, read_table
 from scanline.train.boxes import corners_from_xywh, scale_boxes
 from scanline.train.model_spec import ModelSpec
 from scanline.train.network_names import DETECTION_MODELS, ULTRALYTICS_NAME
@@ -207,8 +207,7 @@ def load_detection_samples(
         InputError: If a table is missing, a split image is not in the cache, the images or the labels, a target
             is no class of the labels, or a box lies outside its image.
     """
-    table = read_table(split, SPLIT)
-    table = table[table["dropped_by"].isna()].reset_index(drop=True)
+    table = drawn_images(read_table(split, SPLIT)).reset_index(drop=True)
     rows = read_table(index).set_index("image_id")["row"]
     sizes = read_table(images, IMAGES).set_index("image_id")[["width", "height"]]
     truth = read_table(labels).set_index("image_id")

@@ -15,6 +15,7 @@ from torch.nn import functional
 from scanline.prepare.samples import Samples, count_known, load_samples, require_both_classes
 from scanline.train.batches import augment, gather, normalise
 from scanline.train.engine import Engine
+from scanline.train.label_weights import read_class_weights, read_sampler_weights
 from scanline.train.options import Augmentation, ClassifyTask, ModelOptions, MultilabelTask, TrainingOptions
 from scanline.train.torchvision_classifier import (
     ClassifierSpec,
@@ -44,6 +45,19 @@ class Job:
     device: torch.device
 
 
+@dataclass(frozen=True)
+class LabelWeights:
+    """What makes rare classes heard; None for what the task does not ask for.
+
+    Attributes:
+        positive: Factor of the positives' loss of each class.
+        sampler: Weights by which training images are drawn, shape (n,), float64.
+    """
+
+    positive: list[float] | None = None
+    sampler: torch.Tensor | None = None
+
+
 def classes_of(task: ClassifyTask | MultilabelTask) -> tuple[str, ...]:
     """The classes that a task predicts, in the order of the network's outputs."""
     return (task.target,) if isinstance(task, ClassifyTask) else task.targets
@@ -54,7 +68,7 @@ def fit_classifier(job: Job, inputs: Mapping[str, Path], weights: Path | None, f
 
     Args:
         job: What to train.
-        inputs: Files named pixels, index, labels, split.
+        inputs: Files named pixels, index, labels, split, and class_weights or sampler_weights where the task asks.
         weights: Record or file of the weights to start from, or None.
         folder: Of the model store; model.pt and history.csv are written there.
 
@@ -62,12 +76,18 @@ def fit_classifier(job: Job, inputs: Mapping[str, Path], weights: Path | None, f
         The facts of the run, plain values.
 
     Raises:
-        InputError: For train or val without positives or negatives of a class, or weights that do not fit.
+        InputError: For train or val without positives or negatives of a class, or weights that are missing or do
+            not fit.
     """
-    classes = classes_of(job.task)
+    task, classes = job.task, classes_of(job.task)
     samples = load_samples(inputs["pixels"], inputs["index"], inputs["labels"], inputs["split"], classes)
     require_both_classes(samples, ("train", "val"), classes, inputs["split"])
-    return Trainer(job, samples["train"], samples["val"], folder, load_pretrained(weights)).fit()
+    train = samples["train"]
+    rare = LabelWeights(
+        read_class_weights(inputs.get("class_weights"), classes, task.class_weights) if task.class_weights else None,
+        read_sampler_weights(inputs.get("sampler_weights"), train.image_ids) if task.sampler_weights else None,
+    )
+    return Trainer(job, train, samples["val"], folder, load_pretrained(weights), rare).fit()
 
 
 def grey_statistics(samples: Samples, batch: int = 512) -> tuple[float, float]:
@@ -95,13 +115,6 @@ def known_cross_entropy(logits: torch.Tensor, truth: torch.Tensor, positive_weig
     return mean_of_all * (known.numel() / known.sum())
 
 
-def positive_weights(samples: Samples) -> list[float]:
-    """Negatives / positives of each class among the images where it is known; both have to be there."""
-    positives = (samples.truth == 1).sum(axis=0)
-    negatives = (samples.truth == 0).sum(axis=0)
-    return [float(weight) for weight in negatives / positives]
-
-
 class Trainer(Engine):
     """Trains one classifier in a folder of the model store."""
 
@@ -112,6 +125,7 @@ class Trainer(Engine):
         val: Samples,
         folder: Path,
         pretrained: dict[str, torch.Tensor] | None = None,
+        weights: LabelWeights = LabelWeights(),
     ) -> None:
         self.job, self.train_samples, self.val_samples = job, train, val
         mean, std = input_statistics(job.model.weights, job.model.channels, *grey_statistics(train))
@@ -126,8 +140,14 @@ class Trainer(Engine):
         torch.manual_seed(job.seed)
         model = build_classifier(self.spec, pretrained)
         super().__init__(model, job.training, job.seed, job.device, folder, len(train), len(val))
-        weights = positive_weights(train) if job.task.class_weights else [1.0] * len(self.spec.classes)
-        self.positive_weight = torch.tensor(weights, device=job.device)
+        self.positive_weight = torch.tensor(weights.positive or [1.0] * len(self.spec.classes), device=job.device)
+        self.sampler = weights.sampler
+
+    def order(self, generator: torch.Generator) -> torch.Tensor:
+        """Each image once, or as many drawn with replacement by the sampler's weights."""
+        if self.sampler is None:
+            return super().order(generator)
+        return torch.multinomial(self.sampler, self.n_train, replacement=True, generator=generator)
 
     def training_loss(self, positions: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Mean cross-entropy of a batch, augmented."""

@@ -59,6 +59,9 @@ class ClassifyTask(ImageTask):
     class_weights: bool = Field(
         default=False, description="Weight the loss of positives by negatives / positives of train."
     )
+    sampler_weights: bool = Field(
+        default=False, description="Draw training images with replacement, images of rare classes more often."
+    )
 
 
 class MultilabelTask(ImageTask):
@@ -67,8 +70,13 @@ class MultilabelTask(ImageTask):
     kind: Literal["multilabel"] = Field(description="Multi-label classification of images.")
     targets: tuple[str, ...] = Field(min_length=2, description="The study classes to predict.")
     augmentation: Augmentation = Field(default=Augmentation(), description="Of training images only.")
-    class_weights: bool = Field(
-        default=False, description="Weight each label's positives by its negatives / positives of train."
+    class_weights: bool | Literal["balanced"] = Field(
+        default=False,
+        description="Weight each label's positives, by numbers of train. true: negatives / positives. balanced:"
+        " N / (k n), N images with a known label, n that show it, k labels of the study.",
+    )
+    sampler_weights: bool = Field(
+        default=False, description="Draw training images with replacement, images of rare labels more often."
     )
 
 

@@ -1,0 +1,175 @@
+"""The scan of a source's raw files: each read once, hashed, decoded strictly and measured; a row a file, in shards.
+
+It knows nothing of the layout: which of the files are images, masks or annotations is told later, so that another
+layout, class or label never reads the pixels again.
+"""
+
+from collections.abc import Hashable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pandera.pandas import Column, DataFrameSchema
+from pydantic import Field
+
+from scanline.core.errors import InputError
+from scanline.core.options import Options
+from scanline.core.tables import validate
+from scanline.curate.inspection import Grey, Inspected, inspect_all, inspect_image
+
+SCAN = DataFrameSchema(
+    {
+        "path": Column("str", unique=True, coerce=True),
+        "sha256": Column("str", coerce=True),
+        "width": Column("Int64", nullable=True, coerce=True),
+        "height": Column("Int64", nullable=True, coerce=True),
+        "problem": Column("str", nullable=True, coerce=True),
+        "phash": Column("str", nullable=True, coerce=True),
+        "thumbnail": Column("object", nullable=True, coerce=True),
+        "channels": Column("str", coerce=True),
+        "grey_mean": Column("float64", nullable=True, coerce=True),
+        "grey_sd": Column("float64", nullable=True, coerce=True),
+        "grey_min": Column("Int64", nullable=True, coerce=True),
+        "grey_max": Column("Int64", nullable=True, coerce=True),
+        "odd_values": Column("str", coerce=True),
+    },
+    strict=True,
+    ordered=True,
+    name="scan",
+)
+
+
+class ScanShard(Options):
+    """What the rule scan_files is told of one shard of a source's files."""
+
+    folder: str = Field(description="Folder of the raw files, relative to the project.")
+    shard: int = Field(ge=0, description="Number of the shard, from 0.")
+    shards: int = Field(ge=1, description="How many there are.")
+
+
+def scan_shard(files: pd.DataFrame, manifest: Path, options: ScanShard, threads: int | None = None) -> pd.DataFrame:
+    """Read one shard of a source's files: every `shards`-th of its manifest, in the order of their paths.
+
+    Args:
+        files: The manifest: FILES table of n files, paths relative to the source's folder.
+        manifest: Where the manifest stands, for errors.
+        options: Folder and shard.
+        threads: How many files are read side by side; all cores of this process if None.
+
+    Returns:
+        SCAN table of about n / shards rows: size, statistics of the grey values (0 to 255), perceptual hash and
+        thumbnail of files that decode as an image; `problem` says why the others do not.
+
+    Raises:
+        InputError: If a file is gone, or has other bytes than the manifest says.
+    """
+    mine = files.sort_values("path").iloc[options.shard :: options.shards]
+    folder = Path(options.folder)
+    check_sizes(folder, mine, manifest)
+    found = inspect_all(inspect_image, folder, mine["path"].tolist(), "file", threads)
+    check_hashes(folder, found, dict(zip(mine["path"], mine["sha256"], strict=True)), manifest)
+    rows = [_row(path, inspected) for path, inspected in found.items()]
+    return validate(pd.DataFrame(rows, columns=list(SCAN.columns)), SCAN, "scan table")
+
+
+def _row(path: str, found: Inspected) -> dict[str, object]:
+    width, height = found.size or (None, None)
+    grey = found.grey
+    return {
+        "path": path,
+        "sha256": found.sha256,
+        "width": width,
+        "height": height,
+        "problem": found.problem,
+        "phash": found.phash,
+        "thumbnail": found.thumbnail,
+        "channels": " ".join(found.channels),
+        "grey_mean": None if grey is None else grey.mean,
+        "grey_sd": None if grey is None else grey.sd,
+        "grey_min": None if grey is None else grey.least,
+        "grey_max": None if grey is None else grey.largest,
+        "odd_values": " ".join(map(str, found.odd_values)),
+    }
+
+
+def inspected_of(scan: pd.DataFrame) -> dict[str, Inspected]:
+    """What a SCAN table tells of each file, by path."""
+    return {
+        str(row["path"]): _inspected(row) for row in scan.astype(object).where(scan.notna(), None).to_dict("records")
+    }
+
+
+def _inspected(row: Mapping[Hashable, Any]) -> Inspected:
+    if row["problem"] is not None:
+        return Inspected(row["sha256"], problem=row["problem"])
+    return Inspected(
+        row["sha256"],
+        (int(row["width"]), int(row["height"])),
+        phash=row["phash"],
+        thumbnail=row["thumbnail"],
+        channels=tuple(row["channels"].split()),
+        grey=Grey(row["grey_mean"], row["grey_sd"], int(row["grey_min"]), int(row["grey_max"])),
+        odd_values=tuple(map(int, row["odd_values"].split())),
+    )
+
+
+def check_sizes(folder: Path, files: pd.DataFrame, manifest: Path) -> None:
+    """Check that each file of a manifest is still there with as many bytes, before any is read.
+
+    Raises:
+        InputError: If it is not.
+    """
+    for path, size in zip(files["path"], files["bytes"], strict=True):
+        file = folder / path
+        if not file.is_file():
+            raise _changed(file, "no such file", manifest)
+        if file.stat().st_size != size:
+            raise _changed(file, f"{file.stat().st_size} bytes", manifest)
+
+
+def check_hashes(folder: Path, found: Mapping[str, Inspected], sha256: Mapping[str, str], manifest: Path) -> None:
+    """Check that the bytes that were read are those of the manifest, `sha256` by path.
+
+    Raises:
+        InputError: If they are not.
+    """
+    for path, inspected in found.items():
+        if inspected.sha256 is None:
+            raise _changed(folder / path, "no such file", manifest)
+        if inspected.sha256 != sha256[path]:
+            raise _changed(folder / path, f"SHA-256 {inspected.sha256[:12]}...", manifest)
+
+
+def check_complete(scan: pd.DataFrame, files: pd.DataFrame, manifest: Path) -> None:
+    """Check that a scan, all shards together, is of the files of a manifest.
+
+    Raises:
+        InputError: If it is not.
+    """
+    scanned, listed = _pairs(scan), _pairs(files)
+    if scanned != listed:
+        path, _ = min(scanned ^ listed)
+        raise InputError(
+            f"scan of {manifest.parent}",
+            found=f"another scan than of the manifest's {len(files)} files, first {path!r}",
+            expected=f"the files that {manifest} lists",
+            next_step="The tables are of different runs: delete the scan and run again.",
+        )
+
+
+def _pairs(table: pd.DataFrame) -> set[tuple[str, str]]:
+    return set(zip(table["path"], table["sha256"], strict=True))
+
+
+def join_shards(shards: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """All shards of a source as one table, by path."""
+    return pd.concat(list(shards), ignore_index=True).sort_values("path", ignore_index=True)
+
+
+def _changed(file: Path, found: str, manifest: Path) -> InputError:
+    return InputError(
+        file,
+        found=found,
+        expected=f"the file that the manifest {manifest} lists",
+        next_step=f"If the change is meant, rescan: rm '{manifest}' and run the same command again.",
+    )
