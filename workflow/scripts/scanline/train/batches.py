@@ -91,7 +91,8 @@ def vary_grey(images: torch.Tensor, options: Augmentation, generator: torch.Gene
     """
     if options.contrast == options.brightness == 0:
         return images
-    factor, shift = 2 * torch.rand(2, images.shape[0], 1, 1, 1, generator=generator).to(images.device) - 1
+    drawn = 2 * torch.rand(2, images.shape[0], 1, 1, 1, generator=generator).to(images.device) - 1
+    factor, shift = drawn[0], drawn[1]
     grey = images.float()
     mean = grey.mean(dim=(1, 2, 3), keepdim=True)
     changed = (grey - mean) * (1 + options.contrast * factor) + mean + 255 * options.brightness * shift
