@@ -87,6 +87,14 @@ def test_the_mask_is_sampled_at_the_nearest_pixel():
     assert torch.equal(changed[:, 0][middle], nearest[:, 0][middle])
 
 
+def test_grey_values_of_images_alone_are_varied():
+    images = torch.randint(0, 256, (4, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    options = Augmentation(contrast=0.25, brightness=0.1)
+    changed, masks = augment_pair(images, (images > 128).float(), options, torch.Generator().manual_seed(1))
+    assert torch.equal(masks, (images > 128).float())
+    assert not torch.equal(changed, images.float())
+
+
 def test_flips_alone_keep_every_pixel():
     images = torch.arange(32, dtype=torch.uint8).view(2, 1, 4, 4)
     changed, masks = augment_pair(images, images.float(), Augmentation(horizontal_flip=True), torch.Generator())

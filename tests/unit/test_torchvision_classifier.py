@@ -5,7 +5,7 @@ import torch
 import scanline.core.torchvision_compat as compat
 from scanline.core.errors import InputError
 from scanline.predict.grad_cam import last_feature_map, scores_with_cams
-from scanline.train.batches import augment, gather, normalise
+from scanline.train.batches import augment, gather, normalise, vary_grey
 from scanline.train.network_names import CLASSIFICATION_MODELS
 from scanline.train.options import Augmentation
 from scanline.train.torchvision_classifier import (
@@ -150,6 +150,23 @@ def test_rotation_turns_images_about_their_centre_by_up_to_the_angle():
     assert 28 < float(degrees.max()) < 30.3
     assert -30.3 < float(degrees.min()) < -28
     assert abs(float(degrees.mean())) < 3
+
+
+def test_contrast_and_brightness_stretch_about_the_mean_and_shift():
+    image = torch.full((1, 8, 8), 120, dtype=torch.uint8)
+    image[:, :4] = 80  # mean 100
+    many = image.expand(500, 1, 8, 8)
+    assert vary_grey(many, Augmentation(horizontal_flip=True), torch.Generator()) is many
+    stretched = vary_grey(many, Augmentation(contrast=0.25), torch.Generator().manual_seed(0))
+    spread = stretched[:, 0, 7, 0] - stretched[:, 0, 0, 0]
+    assert torch.allclose(stretched.mean(dim=(1, 2, 3)), torch.full((500,), 100.0))
+    assert 30 <= float(spread.min()) < 31 < 49 < float(spread.max()) <= 50
+    shifted = vary_grey(many, Augmentation(brightness=0.1), torch.Generator().manual_seed(0)) - many
+    assert torch.allclose(shifted, shifted[:, :, :1, :1].expand_as(shifted), atol=1e-4)
+    assert -25.5 <= float(shifted.min()) < -25 < 25 < float(shifted.max()) <= 25.5
+    both = vary_grey(many, Augmentation(contrast=0.9, brightness=0.9), torch.Generator().manual_seed(0))
+    assert float(both.min()) == 0
+    assert float(both.max()) == 255
 
 
 @pytest.mark.parametrize("architecture", ["resnet18", "vgg16", "densenet121", "efficientnet_b0", "convnext_tiny"])

@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional
 
 from scanline.prepare.samples import Samples, count_known, load_samples, require_both_classes
-from scanline.train.batches import augment, gather, normalise
+from scanline.train.batches import augment, gather, normalise, vary_grey
 from scanline.train.engine import Engine
 from scanline.train.label_weights import read_class_weights, read_sampler_weights
 from scanline.train.options import Augmentation, ClassifyTask, ModelOptions, MultilabelTask, TrainingOptions
@@ -154,6 +154,7 @@ class Trainer(Engine):
         images, truth = gather(self.train_samples, positions, self.device)
         if self.job.task.augmentation != Augmentation():
             images = augment(images, self.job.task.augmentation, generator)
+            images = vary_grey(images, self.job.task.augmentation, generator)
         return self._loss(images, truth)
 
     def _loss(self, images: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:

@@ -37,6 +37,18 @@ class Augmentation(BoxAugmentation):
         le=180,
         description="Random rotation by up to so many degrees either way; 0 = none. Boxes cannot be turned.",
     )
+    contrast: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Stretch grey values about the image's mean by a random factor between 1 - this and 1 + this.",
+    )
+    brightness: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Shift grey values by a random amount of up to this share of their range, either way.",
+    )
 
 
 class ImageTask(Options):

@@ -11,7 +11,7 @@ import torch
 from scanline.core.errors import InputError
 from scanline.core.log import logger
 from scanline.prepare.segmentation_samples import MaskSamples, load_mask_samples, require_lesions
-from scanline.train.batches import augment, gather, normalise
+from scanline.train.batches import augment, gather, normalise, vary_grey
 from scanline.train.engine import Engine
 from scanline.train.image_level import grey_statistics
 from scanline.train.mask_losses import mask_loss, mask_loss_sums
@@ -65,6 +65,8 @@ def augment_pair(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Change images and masks alike, by `batches.augment`: images bilinearly, masks by the nearest pixel.
 
+    The grey values of the images alone are varied, by `batches.vary_grey`.
+
     The coordinates of the pixels are changed along with the image. As they are linear they come out exact, and say
     for each new pixel which old one is nearest.
 
@@ -83,7 +85,7 @@ def augment_pair(
     changed = augment(torch.cat([images.float(), down, across], dim=1), options, generator)
     which = torch.arange(count, device=images.device).view(-1, 1, 1)
     nearest = masks[which, 0, changed[:, 1].round().long(), changed[:, 2].round().long()]
-    return changed[:, :1], nearest.unsqueeze(1)
+    return vary_grey(changed[:, :1], options, generator), nearest.unsqueeze(1)
 
 
 def draw_order(truth: torch.Tensor, positive_share: float | None, generator: torch.Generator) -> torch.Tensor:
