@@ -349,6 +349,9 @@ def test_weights_come_from_a_state_dict_a_model_of_ours_or_a_checkpoint_of_ultra
         facts = train(tmp_path / name.split(".")[0], make_job(weights=name, epochs=1), tmp_path / name)
         assert (facts["tensors_from_weights"], facts["weights"]) == (count, name)
     assert_equal_weights(weights_of(tmp_path / "record"), weights_of(tmp_path / "checkpoint"))
+    # By now ultralytics has told torch its classes, for the life of the process.
+    train(tmp_path / "twice", make_job(weights="checkpoint.pt", epochs=1), tmp_path / "checkpoint.pt")
+    assert_equal_weights(weights_of(tmp_path / "twice"), weights_of(tmp_path / "checkpoint"))
     facts = train(tmp_path / "again", make_job(weights="model.pt", epochs=1), trained[0] / "model.pt")
     assert facts["tensors_from_weights"] == count
     assert not torch.equal(

@@ -114,7 +114,7 @@ TORCH = {"python", "torch", "torchvision", "numpy", "pandas"}
 FACTS = {  # what run.json says of each engine: facts, and names of packages
     "grouped/classify/shufflenet/seed42": ({"architecture": "shufflenet_v2_x0_5"}, TORCH),
     "grouped/segment/linknet/seed42": (
-        {"architecture": "linknet", "encoder": "mobilenet_v2", "loss": "bce_dice", "image_size_px": 64},
+        {"architecture": "linknet", "encoder": "mobilenet_v2", "loss": "bce_dice", "image_size_px": 96},
         TORCH | {"segmentation-models-pytorch", "timm"},
     ),
     "grouped/detect/ssdlite/seed42": (

@@ -310,6 +310,7 @@ def _starting_state(job: DetectionJob, path: Path | None) -> dict[str, torch.Ten
             saved = torch.load(path, map_location="cpu", weights_only=True)
         except UnpicklingError:  # a whole network: its known classes are rebuilt, others are refused
             saved, _ = torch_safe_load(path, safe_only=True)  # type: ignore[no-untyped-call]
+        if "model" in saved:  # a whole network, which torch.load knows too once ultralytics has told it the classes
             saved = (saved.get("ema") or saved["model"]).float().state_dict()
         saved = saved.get("state", saved)
         if not all(isinstance(value, torch.Tensor) for value in saved.values()):
