@@ -158,7 +158,7 @@ def load(project, change, preset=None):
     path.write_text(yaml.safe_dump(values))
     main = MAIN
     if preset is not None:
-        (project / "config/presets/own.yaml").write_text(yaml.safe_dump({"all_studies": preset}))
+        (project / "config/presets/own.yaml").write_text(yaml.safe_dump({"studies": {"phe_sich": preset}}))
         main = {**MAIN, "preset": "own"}
     return load_config(main, project).studies["phe_sich"]
 

@@ -26,7 +26,8 @@ PLOTS |= {"plot_task_comparison", "plot_label_analysis"}
 TRAIN = {"train_classifier", "train_detector", "train_segmenter"}
 PREDICT = {"predict_classifier", "predict_detector", "predict_segmenter"}
 EVALUATE = {"evaluate_classifier", "evaluate_multilabel", "evaluate_detector", "evaluate_segmenter"}
-PAGES = {"write_report", "write_overview", "write_receipt"}
+PAGES = {"write_report", "write_overview"}
+RECEIPT = "write_receipt"  # a page too, of a split
 FOLLOWERS = {
     "acquire_source": {"scan_files", "curate_source", "merge_sources"},
     "scan_files": {"curate_source"},
@@ -53,7 +54,7 @@ FOLLOWERS = {
     "compare_splits": {"plot_study", "write_report"},
     "compare_tasks": {"plot_task_comparison", "write_report"},
     **{rule: {"write_report"} for rule in PLOTS},
-    **{rule: set() for rule in PAGES},
+    **{rule: set() for rule in {*PAGES, RECEIPT}},
 }
 # A module to the first of the rules whose script reaches it; those rules' followers come along. Behind a rule, a part
 # of the path of the runs of which alone this is true.
@@ -77,7 +78,7 @@ REACHED_BY = {
     "prepare/pixels.py": {"cache_pixels"},
     "prepare/masks.py": {"cache_masks"},
     "train/engine.py": TRAIN,
-    "train/label_weights.py": {"train_classifier"},
+    "train/label_weights.py": {"train_classifier", "train_segmenter", "train_detector ssdlite/"},
     "train/image_level.py": {"train_classifier", "train_segmenter", "train_detector ssdlite/"},
     "train/segmentation.py": {"train_segmenter"},
     "train/mask_losses.py": {"train_segmenter"},
@@ -96,7 +97,7 @@ REACHED_BY = {
     "evaluate/surfaces.py": {"evaluate_segmenter"},
     "evaluate/leakage.py": {"compare_splits"},
     "evaluate/task_comparison.py": {"compare_tasks"},
-    "figures/style.py": PLOTS,
+    "figures/style.py": {*PLOTS, RECEIPT},
     "figures/multilabel.py": {"plot_multilabel"},
     "figures/label_analysis.py": {"plot_label_analysis"},
     "figures/detector_examples.py": {"plot_detector"},
@@ -104,7 +105,7 @@ REACHED_BY = {
     "figures/study.py": {"plot_study"},
     "report/overview.py": {"write_overview"},
     "report/receipt.py": {"write_receipt"},
-    "report/page.py": PAGES,
+    "report/page.py": {*PAGES, RECEIPT},
 }
 # What no result depends on: what only presents, what fetches, what checks the configuration.
 REACHED_BY_NONE = ("core/log.py", "core/command_line.py", "acquire/phantom.py", "config.py")
@@ -292,7 +293,7 @@ def test_every_rule_carries_the_digest_of_its_own_script_and_environment():
 @pytest.mark.parametrize(
     ("file", "old", "new", "first"),
     [
-        ("workflow/scripts/scanline/report/study.html.j2", "<", "<!-- -->\n<", PAGES),
+        ("workflow/scripts/scanline/report/study.html.j2", "<", "<!-- -->\n<", {*PAGES, RECEIPT}),
         ("envs/figures.yaml", "matplotlib==", "matplotlib==9.", PLOTS),
         ("envs/segment.yaml", "segmentation-models-pytorch==", "segmentation-models-pytorch==9.", {"train_segmenter"}),
         ("envs/detect.yaml", "ultralytics==", "ultralytics==9.", {"train_detector"}),
@@ -373,7 +374,7 @@ def test_a_new_figure_option_plots_again(unchanged, all_jobs):
         path.write_text(
             path.read_text("utf-8") + '    colour: str = Field(default="blue", description="Colour.")\n', "utf-8"
         )
-        assert unchanged.planned() == and_followers(all_jobs, PLOTS)
+        assert unchanged.planned() == and_followers(all_jobs, {*PLOTS, RECEIPT})
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import tarfile
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
+from typing import IO, cast
 
 from scanline.core.errors import InputError
 from scanline.core.log import logger
@@ -53,20 +54,31 @@ def _stem(name: str) -> str:
 def _unpack_tar(archive: Path, target: Path) -> None:
     with tarfile.open(archive) as file:
         for member in file:
-            if not (member.isfile() or member.isdir()):
+            if not (member.isfile() or member.isdir()) or not _stays_below(member.name):
                 raise _unsafe(archive, member.name)
-            file.extract(member, target, filter="data")
+            if member.isdir():
+                (target / member.name).mkdir(parents=True, exist_ok=True)
+                continue
+            (target / member.name).parent.mkdir(parents=True, exist_ok=True)
+            content = cast(IO[bytes], file.extractfile(member))  # None for what is no file
+            with content, (target / member.name).open("wb") as copy:
+                shutil.copyfileobj(content, copy)
     target.mkdir(exist_ok=True)
 
 
 def _unpack_zip(archive: Path, target: Path) -> None:
     with zipfile.ZipFile(archive) as file:
         for member in file.infolist():
-            path, kind = PurePosixPath(member.filename), stat.S_IFMT(member.external_attr >> 16)
-            if path.is_absolute() or ".." in path.parts or kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            kind = stat.S_IFMT(member.external_attr >> 16)
+            if not _stays_below(member.filename) or kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise _unsafe(archive, member.filename)
         file.extractall(target)
     target.mkdir(exist_ok=True)
+
+
+def _stays_below(name: str) -> bool:
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts
 
 
 def _unsafe(archive: Path, name: str) -> InputError:
