@@ -102,7 +102,7 @@ def by_scanline(images: Images, seed: int = 0) -> Subsets:
 
 
 def by_group_folds(images: Images, seed: int = 0) -> Subsets:
-    """StratifiedGroupKFold takes one label: the rarest of an image's. Their combinations take minutes, and are worse."""
+    """StratifiedGroupKFold takes one label: the rarest of an image's. Combinations take minutes, and are worse."""
     order = np.argsort(images.labels.sum(axis=0))
     rarest = np.where(images.labels.any(axis=1), images.labels[:, order].argmax(axis=1), len(order))
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
