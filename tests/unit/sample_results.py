@@ -178,9 +178,9 @@ def make_receipt(split: str, images: int) -> dict[str, Any]:
                 },
             },
         }
-    leak = {"shared": 20, "test_images": subsets["test"]["images"], "test_images_share": 1.0}
-    none = {"shared": 0, "test_images": 0, "test_images_share": 0.0}
-    keys = ("patient_id", "volume_id", "sha256", "phash", "group_id")
+    leak = {"compared": 240, "shared": 20, "test_images": subsets["test"]["images"], "test_images_share": 1.0}
+    none = {"compared": 240, "shared": 0, "test_images": 0, "test_images_share": 0.0}
+    keys = ("patient_id", "volume_id", "sibling", "sha256", "near_duplicate", "phash", "group_id")
     return {
         "protocol": split,
         "leak_free": not naive,

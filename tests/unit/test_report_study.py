@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
-from sample_results import RUNS, SPLITS, make_run, make_study, metric
+from sample_results import RUNS, SPLITS, make_receipt, make_run, make_study, metric
 
 import write_overview
 import write_report
@@ -25,6 +25,7 @@ from scanline.report.study import (
     describe_study,
     named_figures,
 )
+from scanline.report.words import judge_split
 
 RUN_FIGURES = KINDS["binary"].figures
 
@@ -257,7 +258,17 @@ def test_splits_are_judged_in_plain_words(options, files):
         "Leak-free: no patient, volume, original, file, near-duplicate or group of images stands in two subsets."
         in text
     )
+    assert "not compared" not in text
     assert "This split leaks: 48 test images (100.0%) share their patient with train." in text
+
+
+def test_what_a_gate_could_not_compare_is_not_said_to_be_free_of_leaks():
+    receipt = make_receipt("grouped", 240)
+    for key in ("volume_id", "sha256", "near_duplicate"):
+        receipt["leaks"][key] = {**receipt["leaks"][key], "compared": 0}
+    said = judge_split(receipt)
+    assert "no patient, original or group of images stands in two subsets" in said
+    assert said.endswith("Not known here, so not compared: volume, file and near-duplicate.")
 
 
 def test_a_fixed_threshold_is_called_fixed(options, files):

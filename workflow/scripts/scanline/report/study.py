@@ -231,6 +231,7 @@ def describe_split(name: str, receipt: Mapping[str, Any]) -> dict[str, Any]:
     leaks = [
         {
             "name": KEYS.get(key, spell(key)),
+            "compared": leak["compared"],
             "shared": leak["shared"],
             "test_images": leak["test_images"],
             "share": format_share(leak["test_images_share"]),

@@ -27,6 +27,14 @@ KEYS = {
     "near_duplicate": "picture (near-duplicates, confirmed on thumbnails)",
     "phash": "perceptual hash (a hint: different heads can share one)",
 }
+_SHORT_KEYS = {
+    "patient_id": "patient",
+    "volume_id": "volume",
+    "sibling": "original",
+    "sha256": "file",
+    "near_duplicate": "near-duplicate",
+    "group_id": "group of images",
+}
 
 
 def name_interval(interval: Mapping[str, Any]) -> str:
@@ -104,10 +112,12 @@ def name_threshold(metrics: Mapping[str, Any]) -> str:
 def judge_split(receipt: Mapping[str, Any]) -> str:
     """Whether a split leaks, in plain words."""
     if receipt["leak_free"]:
-        return (
-            "Leak-free: no patient, volume, original, file, near-duplicate or group of images stands in two subsets."
-            " The gate checked it before any training."
-        )
+        compared = {key: receipt["leaks"][key]["compared"] > 0 for key in _SHORT_KEYS}
+        text = f"Leak-free: no {_listed(compared, True, 'or')} stands in two subsets."
+        text += " The gate checked it before any training."
+        if not all(compared.values()):
+            text += f" Not known here, so not compared: {_listed(compared, False, 'and')}."
+        return text
     leaks = {key: receipt["leaks"][key] for key in KEYS if key in receipt["leaks"] and key != "phash"}
     key = max(leaks, key=lambda name: leaks[name]["test_images"])  # the first of equals: the patient
     leak = leaks[key]
@@ -116,3 +126,9 @@ def judge_split(receipt: Mapping[str, Any]) -> str:
         f" ({format_share(leak['test_images_share'])}) share their {KEYS.get(key, spell(key))} with train. It"
         " stands here to show what that is worth; its figures say nothing about new patients."
     )
+
+
+def _listed(compared: Mapping[str, bool], which: bool, word: str) -> str:
+    """The keys that were compared, or those that were not: a, b or c."""
+    *first, last = [_SHORT_KEYS[key] for key, known in compared.items() if known is which]
+    return f"{', '.join(first)} {word} {last}" if first else last

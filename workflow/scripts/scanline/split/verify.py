@@ -33,6 +33,8 @@ class Leak:
 
     Attributes:
         kind: patient_id, volume_id, sibling, sha256, near_duplicate, group_id or phash.
+        compared: Number of images that could be compared: whose key is known, for sibling all, for near_duplicate
+            those with a thumbnail.
         shared: Number of keys that stand in more than one subset.
         test_images: Number of test images whose key stands in train too.
         test_images_share: The same as a share of all test images; null where there are none.
@@ -40,6 +42,7 @@ class Leak:
     """
 
     kind: str
+    compared: int
     shared: int
     test_images: int
     test_images_share: float | None
@@ -66,10 +69,12 @@ def find_leaks(
     keys = tie_keys(images, thumbnails).assign(phash=images["phash"], image_id=images["image_id"])
     rows = keys.merge(groups, on="image_id").merge(split[["image_id", "subset"]], on="image_id")
     rows = rows.sort_values("image_id", ignore_index=True)
-    return {kind: _leak(rows, kind) for kind in (*FORBIDDEN, *INFORMATION)}
+    compared = {kind: int(rows[kind].notna().sum()) for kind in (*FORBIDDEN, *INFORMATION)}
+    compared |= {"sibling": len(rows), "near_duplicate": 0 if thumbnails is None else len(thumbnails)}
+    return {kind: _leak(rows, kind, count) for kind, count in compared.items()}
 
 
-def _leak(rows: pd.DataFrame, kind: str) -> Leak:
+def _leak(rows: pd.DataFrame, kind: str, compared: int) -> Leak:
     known = rows[rows[kind].notna()]
     n_subsets = known.groupby(kind)["subset"].transform("nunique")
     leaking = known[n_subsets > 1]
@@ -78,6 +83,7 @@ def _leak(rows: pd.DataFrame, kind: str) -> Leak:
     n_leaking = int((known.loc[known["subset"] == "test", kind].isin(in_train)).sum())
     return Leak(
         kind=kind,
+        compared=compared,
         shared=int(leaking[kind].nunique()),
         test_images=n_leaking,
         test_images_share=n_leaking / n_test if n_test else None,
@@ -121,9 +127,10 @@ def verify_split(
     Returns:
         The receipt: {"protocol", "leak_free", "compared_thumbnails", "near_duplicate_correlation" (from which on a
         pair of them is a near-duplicate), "nearest_pairs" (the 12 most alike of different
-        subsets, see `nearest_across`), "subsets" (see `count_subsets`), "leaks": {kind: {"shared", "test_images",
-        "test_images_share"}}}. `compared_thumbnails` is the number of images among which near-duplicates were looked
-        for. `leaks` holds zeros but for phash, which is information.
+        subsets, see `nearest_across`), "subsets" (see `count_subsets`), "leaks": {kind: {"compared" (images whose
+        key is known), "shared", "test_images", "test_images_share"}}}. `compared_thumbnails` is the number of images
+        among which near-duplicates were looked for. `leaks` holds zeros but for phash, which is information, and for
+        what was compared.
 
     Raises:
         LeakError: If subsets share a patient, volume, original, informative file, near-duplicate or group; with the
@@ -196,6 +203,7 @@ def _examine(
         "subsets": count_subsets(images, labels, split, ratios),
         "leaks": {
             kind: {
+                "compared": leak.compared,
                 "shared": leak.shared,
                 "test_images": leak.test_images,
                 "test_images_share": leak.test_images_share,
