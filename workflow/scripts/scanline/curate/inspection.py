@@ -1,5 +1,6 @@
 """Reading of raw files on all cores: decoded, hashed, measured; nothing is judged here."""
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 
 from scanline.core.images import ImageError, grey_pixels, opened_image
@@ -90,12 +92,16 @@ def inspect_image(path: Path) -> Inspected:
 def _decode(content: bytes | None) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """Grey pixels and the names of the channels that an image had.
 
-    8-bit grey PNG is decoded by OpenCV: to the same pixels as by Pillow, without a pause at each of its many small
-    chunks, and refused where rows are missing.
+    Grey files are decoded by others to the same pixels as by Pillow, and sooner: 8-bit PNG by OpenCV, without a pause
+    at each of its many small chunks, and refused where rows are missing; JPEG by simplejpeg, and where that warns of
+    anything by Pillow, which passes over stray bytes and refuses what is damaged.
     """
     if content is None:
         raise ImageError("no such file")
     with opened_image(content) as image:
+        if image.format == "JPEG" and image.mode == "L":
+            with contextlib.suppress(ValueError):
+                return simplejpeg.decode_jpeg(content, "GRAY", strict=True)[:, :, 0], image.getbands()
         if image.format != "PNG" or image.mode != "L" or content[PNG_DEPTH] != 8:
             return grey_pixels(image), image.getbands()
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
