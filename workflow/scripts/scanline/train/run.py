@@ -10,7 +10,7 @@ from scanline.core.errors import InputError
 from scanline.core.files import read_json
 from scanline.core.log import logger
 from scanline.core.options import Options
-from scanline.core.versions import git_commit, package_versions
+from scanline.core.versions import describe_environment, git_commit, package_versions
 from scanline.train.device import be_deterministic, choose_device, describe_device
 from scanline.train.model_store import finish, is_finished, link_outputs, store_key, working_folder
 from scanline.train.options import ModelOptions, TrainingOptions
@@ -90,6 +90,7 @@ def train_in_store(
                     "code": code,
                     "options": options,
                     "versions": package_versions(*packages),
+                    "environment": describe_environment()["digest"],
                     "git_commit": git_commit(),
                 },
             )
