@@ -2,7 +2,8 @@
 
 It is not conda, and its channel is not conda-forge: the channel lies in a folder and holds two packages of our own,
 `python` and `pip`, whose programs run the Python of the tests. So pip finds what an environment file pins installed
-already, and refuses where it is not, without a network. Every call of an environment's Python is noted in it.
+already, and refuses where it is not, without a network. Every call of an environment's Python is noted in it; those
+that would change what is installed do nothing, as that is the Python of the tests.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from rattler.index import index_fs
 
 PYTHON = """#!/bin/sh
 echo "$@" >> "$(dirname "$0")/../calls.txt"
+case "$*" in "-m pip uninstall "* | "-m pip install --force-reinstall "*) exit 0 ;; esac
 exec "{python}" "$@"
 """
 PIP = """#!/bin/sh

@@ -9,6 +9,7 @@ from conda_stand_in import make_conda
 from conftest import PRESET, TINY, without_network
 
 pytestmark = pytest.mark.workflow
+RULES = {"acquire": ["acquire_source"], "detect": ["train_detector", "predict_detector"]}
 CONDA = ("--software-deployment-method", "conda")
 
 
@@ -19,10 +20,11 @@ def with_conda(clone, tmp_path):
     return clone, make_conda(tmp_path / "conda")
 
 
-def test_conda_builds_an_environment_and_a_rule_runs_in_it(with_conda):
+@pytest.mark.parametrize("environment", RULES)
+def test_conda_builds_an_environment_and_a_rule_runs_in_it(with_conda, environment):
     """By the stand-in: what is shown is that Snakemake builds what the rule names, and runs the rule there."""
     project, conda = with_conda
-    target = f"results/{PRESET}/environments/acquire.json"
+    target = f"results/{PRESET}/environments/{environment}.json"
     output = project.snakemake(target, *CONDA, before=without_network(), path=conda)
     assert output.count("Creating conda environment") == 1
     (prefix,) = [path for path in (project.root / ".snakemake/conda").iterdir() if path.is_dir()]
@@ -31,9 +33,14 @@ def test_conda_builds_an_environment_and_a_rule_runs_in_it(with_conda):
     assert calls[-1].startswith("workflow/scripts/record_environment.py")
     assert {path.name.split("-")[0] for path in (prefix / "conda-meta").glob("*.json")} == {"python", "pip"}
     record = json.loads((project.root / target).read_text("utf-8"))
-    assert record["environment"] == "acquire"
-    assert record["rules"] == ["acquire_source"]
+    assert record["environment"] == environment
+    assert (
+        record["rules"]
+        == {"acquire": ["acquire_source"], "detect": ["train_detector", "predict_detector"]}[environment]
+    )
     assert {"pandas", "pydantic", "tqdm"} <= record["distributions"].keys()
+    is_headless = any(call.startswith("-m pip uninstall --yes opencv-python") for call in calls)
+    assert is_headless == (environment == "detect")  # by its script envs/detect.post-deploy.sh
     assert "Nothing to be done" in project.snakemake(target, *CONDA, path=conda)
     assert "Nothing to be done" in project.snakemake(target)
 
