@@ -129,7 +129,7 @@ def count_processes(gpus: int, device: torch.device) -> int:
             "resource gpu",
             found=f"{gpus}, and {seen} GPUs that the job can use",
             expected=f"at most {seen}",
-            next_step="Lower gpu in set-resources of the profile, or submit to a node with more GPUs.",
+            next_step="Lower gpu in set-resources of the profile, or add nodes=1 there, so that all are on one node.",
         )
     return gpus
 
