@@ -243,18 +243,6 @@ def test_conda_environments_pin_what_the_lock_pins(path):
         assert pins[name] == f"=={version}", f"{path.name}: {pin}"
 
 
-def test_the_digest_covers_the_environment_that_the_rule_declares():
-    rules = {}
-    for path in (REPOSITORY / "workflow/rules").glob("*.smk"):
-        found = re.findall(r"^rule (\w+):.*?\"\.\./\.\./(envs/\w+\.yaml)\"", path.read_text(), re.S | re.M)
-        rules.update(found)
-    common = (REPOSITORY / "workflow/rules/common.smk").read_text()
-    declared = dict(re.findall(r'"(\w+)": "(envs/\w+\.yaml)"', common))
-    assert {name: rules[name] for name in declared} == declared
-    assert rules.keys() - declared.keys() == {"acquire_source", "acquire_weights"}
-    assert all((REPOSITORY / "workflow/scripts" / f"{name}.py").exists() for name in rules)
-
-
 def refused(project, change):
     with pytest.raises(InputError) as caught:
         edit(project, change)

@@ -156,6 +156,28 @@ def test_the_page_is_self_contained_and_accessible(options, files):
     assert text == page(options, files)[0]
 
 
+def make_record(name, rules, digest, **versions):
+    record = {"environment": name, "rules": rules, "digest": digest, "python": "3.11.9", "platform": "linux-x86_64"}
+    return {**record, "distributions": versions}
+
+
+def test_what_was_installed_stands_once_for_environments_that_are_alike(options, files):
+    assert "What was installed" not in page(options, files)[1].text
+    records = [
+        make_record("curate", ["scan_files", "cache_pixels"], "a" * 16, pandas="3.1.1", tqdm="4.70.1"),
+        make_record("train", ["train_classifier"], "b" * 16, pandas="3.1.1", torch="2.13.0+cpu"),
+        make_record("split", ["verify_split"], "a" * 16, pandas="3.1.1", tqdm="4.70.1"),
+    ]
+    _, parsed = page(options, changed(files, environments=records))
+    alike = f"curate, split{'a' * 16}scan_files, cache_pixels, verify_split3.11.9linux-x86_642"
+    assert alike in parsed.text
+    assert f"train{'b' * 16}train_classifier3.11.9linux-x86_642" in parsed.text
+    assert parsed.text.count("pandas 3.1.1, tqdm 4.70.1") == 1
+    assert parsed.text.count("pandas 3.1.1, torch 2.13.0+cpu") == 1
+    links = {link for link in parsed.values("href") if "environments" in link}
+    assert links == {f"../environments/{name}.json" for name in ("curate", "train", "split")}
+
+
 def test_special_characters_are_text(options, files):
     text, parsed = page(options, files)
     assert "<script" not in text

@@ -29,6 +29,7 @@ EVALUATE = {"evaluate_classifier", "evaluate_multilabel", "evaluate_detector", "
 PAGES = {"write_report", "write_overview"}
 RECEIPT = "write_receipt"  # a page too, of a split
 FOLLOWERS = {
+    "record_environment": {"write_report"},
     "acquire_source": {"scan_files", "curate_source", "merge_sources"},
     "scan_files": {"curate_source"},
     "curate_source": {"merge_sources"},
@@ -122,7 +123,7 @@ def run_of(job: str) -> list[str]:
         return ["grouped"]
     if rule == "weigh_labels":
         return [*rest, "multilabel"]
-    data = {"acquire_source", "scan_files", "curate_source", "cache_pixels", "cache_masks"}
+    data = {"record_environment", "acquire_source", "scan_files", "curate_source", "cache_pixels", "cache_masks"}
     return [] if rule in data else rest
 
 
@@ -220,7 +221,8 @@ def test_a_second_run_has_nothing_to_do(project):
 
 def test_the_table_of_rules_is_complete(all_jobs):
     assert {job.split("/")[0] for job in all_jobs} == set(FOLLOWERS)
-    assert len(all_jobs) == 46  # 14 before training, 4 for each of 6 models, 8 for their comparison and pages
+    # 14 before training, 4 for each of 6 models, 8 for their comparison and pages, 9 records of environments
+    assert len(all_jobs) == 55
 
 
 def test_touched_files_rerun_nothing(project):
@@ -285,18 +287,29 @@ def test_every_rule_carries_the_digest_of_its_own_script_and_environment():
     for rule, body in found.items():
         assert re.findall(r"python workflow/scripts/(\w+)\.py", body) == [rule]
         if not rule.startswith("acquire"):
-            digest = "curate_digest" if rule == "curate_source" else rf'(?:code|detector)_digest\("{rule}"\)'
+            own = {"curate_source": "curate_digest", "record_environment": "environment_digest"}
+            digest = own.get(rule, rf'(?:code|detector)_digest\("{rule}"\)')
             assert re.search(rf"^        code={digest},$", body, re.MULTILINE), rule
-            assert f'"../../{environments[rule]}"' in body, rule
+            assert f'"../../{environments.get(rule, "envs/{environment}.yaml")}"' in body, rule
 
 
 @pytest.mark.parametrize(
     ("file", "old", "new", "first"),
     [
         ("workflow/scripts/scanline/report/study.html.j2", "<", "<!-- -->\n<", {*PAGES, RECEIPT}),
-        ("envs/figures.yaml", "matplotlib==", "matplotlib==9.", PLOTS),
-        ("envs/segment.yaml", "segmentation-models-pytorch==", "segmentation-models-pytorch==9.", {"train_segmenter"}),
-        ("envs/detect.yaml", "ultralytics==", "ultralytics==9.", {"train_detector"}),
+        ("envs/figures.yaml", "matplotlib==", "matplotlib==9.", {*PLOTS, "record_environment figures"}),
+        (
+            "envs/segment.yaml",
+            "segmentation-models-pytorch==",
+            "segmentation-models-pytorch==9.",
+            {"train_segmenter", "record_environment segment"},
+        ),
+        (
+            "envs/detect.yaml",
+            "ultralytics==",
+            "ultralytics==9.",
+            {"train_detector", "record_environment detect"},
+        ),
     ],
 )
 def test_templates_and_pins_count(unchanged, all_jobs, file, old, new, first):
@@ -417,6 +430,13 @@ def test_more_cores_rerun_nothing(project):
     assert project.planned("--cores", "7", "--max-threads", "5", "--set-threads", "train_classifier=2") == NOTHING
 
 
+def test_more_gpus_rerun_nothing(project, all_jobs):
+    resources = [f"{rule}:gpu=2" for rule in sorted(TRAIN)]
+    assert project.planned("--set-resources", *resources) == NOTHING
+    plan = project.snakemake("--dry-run", "--printshellcmds", "--forceall", "--set-resources", *resources)
+    assert plan.count(" --gpus 2 ") == len([job for job in all_jobs if job.split("/")[0] in TRAIN])
+
+
 CONDA = """#!/bin/sh
 case "$*" in
   "info --json") echo '{"conda_prefix": "/opt/conda", "platform": "linux-64", "root_prefix": "/opt/conda"}' ;;
@@ -467,7 +487,7 @@ def test_the_digests_cover_all_that_the_scripts_load():
     for name, *loaded in lines:
         main = code_digest._read_module(scripts / f"{name}.py", "__main__", "")
         followed = set(code_digest._reached_modules(scripts, main.imports))
-        presentation = {"scanline.core.log", "scanline.core.command_line"}
+        presentation = {f"scanline.core.{module}" for module in ("log", "command_line", "versions", "files")}
         assert set(loaded) - presentation <= followed, name
 
 

@@ -45,7 +45,8 @@ def test_every_target_plans_under_every_preset(preset):
 def test_the_demo_stays_small():
     jobs = jobs_under("demo")
     made = jobs["total"] - sum(jobs[target] for target in TARGETS)
-    assert made <= 39  # 19 for data, splits, comparison and pages, and four for each of five models
+    # 19 for data, splits, comparison and pages, four for each of five models, nine to record environments
+    assert made <= 48
 
 
 def test_the_demo_has_every_kind_of_task():

@@ -74,6 +74,8 @@ def code_digest(rule, *modules):
 
 
 ENVIRONMENT_OF = {
+    "acquire_source": "envs/acquire.yaml",
+    "acquire_weights": "envs/train.yaml",
     "scan_files": "envs/curate.yaml",
     "curate_source": "envs/curate.yaml",
     "merge_sources": "envs/curate.yaml",
@@ -108,6 +110,25 @@ ENVIRONMENT_OF = {
     "write_report": "envs/report.yaml",
     "write_overview": "envs/report.yaml",
 }
+ENVIRONMENTS = sorted({Path(file).stem for file in ENVIRONMENT_OF.values()})
+NETWORKS = {"binary": "train", "multilabel": "train", "segment": "segment", "detect": "detect"}  # by kind of task
+
+
+def environment_digest(wildcards):
+    """A param: the digest of record_environment, which runs in the environment that it records."""
+    return digest_of_code(SCRIPTS, "record_environment", PROJECT / f"envs/{wildcards.environment}.yaml")
+
+
+def environment_options(wildcards):
+    rules = [rule for rule, file in ENVIRONMENT_OF.items() if Path(file).stem == wildcards.environment]
+    return as_json({"environment": wildcards.environment, "rules": rules})
+
+
+def environments_of_study(wildcards):
+    """An input function: records of the environments that the study's jobs run in."""
+    study = study_of(wildcards)
+    unused = set(NETWORKS.values()) - {NETWORKS[study.tasks[task].kind] for _, task, _, _ in runs_in(study)}
+    return [f"<results>/environments/{name}.json" for name in ENVIRONMENTS if name not in unused]
 
 
 def as_json(values):

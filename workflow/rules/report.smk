@@ -1,4 +1,30 @@
-"""Stage 8, report. In: metrics, receipts, tables, figures. Out: one self-contained page a study, and one over all."""
+"""Stage 8, report. In: metrics, receipts, tables, figures. Out: one self-contained page a study, and one over all.
+
+Besides, record_environment writes what is installed in each environment that rules run in.
+"""
+
+
+localrules:
+    record_environment,
+
+
+rule record_environment:
+    output:
+        record="<results>/environments/{environment}.json",
+    log:
+        "<logs>/record_environment/{environment}.log",
+    benchmark:
+        "<benchmarks>/record_environment/{environment}.tsv"
+    wildcard_constraints:
+        environment=one_of(ENVIRONMENTS),
+    conda:
+        "../../envs/{environment}.yaml"
+    params:
+        options=environment_options,
+        code=environment_digest,
+    shell:
+        "python workflow/scripts/record_environment.py --options {params.options:q} --record {output.record:q}"
+        " > {log:q} 2>&1"
 
 
 rule write_receipt:
@@ -41,6 +67,7 @@ rule write_report:
         label_statistics=label_analysis("analysis/label_statistics.json"),
         label_leaks=label_analysis("analysis/label_leaks.json"),
         label_figures=label_analysis(*LABEL_FIGURES),
+        environments=environments_of_study,
     output:
         report=report(
             "<results>/{study}/report.html",
@@ -63,7 +90,7 @@ rule write_report:
         " --metrics {input.metrics:q} --runs {input.runs:q} --study-figures {input.study_figures:q}"
         " --run-figures {input.run_figures:q} --tasks {input.tasks:q} --task-figure {input.task_figure:q}"
         " --label-statistics {input.label_statistics:q} --label-leaks {input.label_leaks:q}"
-        " --label-figures {input.label_figures:q} --report {output.report:q} > {log:q} 2>&1"
+        " --label-figures {input.label_figures:q} --environments {input.environments:q} --report {output.report:q} > {log:q} 2>&1"
 
 
 rule write_overview:

@@ -38,7 +38,8 @@ rule train_classifier:
         code=code_digest("train_classifier"),
     shell:
         "python workflow/scripts/train_classifier.py --options {params.options:q} --seed {wildcards.seed}"
-        " --threads {threads} --code {params.code} --store {params.store:q} --pixels {input.pixels:q}"
+        " --threads {threads} --gpus {resources.gpu}"
+        " --code {params.code} --store {params.store:q} --pixels {input.pixels:q}"
         " --index {input.index:q} --labels {input.labels:q} --split {input.split:q} --receipt {input.receipt:q}"
         " --class-weights {input.class_weights:q} --sampler-weights {input.sampler_weights:q}"
         " {params.weights} --model {output.model:q} --history {output.history:q} --run {output.run:q} > {log:q} 2>&1"
@@ -75,7 +76,8 @@ rule train_segmenter:
         code=code_digest("train_segmenter"),
     shell:
         "python workflow/scripts/train_segmenter.py --options {params.options:q} --seed {wildcards.seed}"
-        " --threads {threads} --code {params.code} --store {params.store:q} --pixels {input.pixels:q}"
+        " --threads {threads} --gpus {resources.gpu}"
+        " --code {params.code} --store {params.store:q} --pixels {input.pixels:q}"
         " --index {input.index:q} --masks {input.masks:q} --split {input.split:q} --receipt {input.receipt:q}"
         " {params.weights} --model {output.model:q} --history {output.history:q} --run {output.run:q} > {log:q} 2>&1"
 
@@ -113,7 +115,8 @@ rule train_detector:
         code=detector_digest("train_detector"),
     shell:
         "python workflow/scripts/train_detector.py --options {params.options:q} --seed {wildcards.seed}"
-        " --threads {threads} --code {params.code} --store {params.store:q} --receipt {input.receipt:q}"
+        " --threads {threads} --gpus {resources.gpu}"
+        " --code {params.code} --store {params.store:q} --receipt {input.receipt:q}"
         " --pixels {input.pixels:q} --index {input.index:q} --images {input.images:q} --boxes {input.boxes:q}"
         " --labels {input.labels:q} --split {input.split:q}"
         " {params.weights} --model {output.model:q} --history {output.history:q} --run {output.run:q} > {log:q} 2>&1"

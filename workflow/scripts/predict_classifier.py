@@ -9,7 +9,7 @@ from scanline.core.tables import write_table
 from scanline.predict.classifier import predict_samples, write_maps
 from scanline.predict.options import PredictOptions
 from scanline.prepare.samples import load_samples
-from scanline.train.device import be_deterministic, choose_device
+from scanline.train.device import prepare_device
 
 
 def main() -> None:
@@ -18,9 +18,9 @@ def main() -> None:
         __doc__, "options", "threads", "model", "pixels", "index", "labels", "split", "scores", "cams"
     )
     options = read_options(PredictOptions, args.options)
-    be_deterministic(args.threads)
+    device = prepare_device(options.device, args.threads)
     samples = load_samples(args.pixels, args.index, args.labels, args.split, options.target)
-    scores, cams = predict_samples(args.model, samples, options.target, choose_device(options.device))
+    scores, cams = predict_samples(args.model, samples, options.target, device)
     write_table(scores, args.scores)
     write_maps(scores["image_id"].tolist(), cams, options.target, args.cams)
     logger.info("%d images scored, %d class activation maps, by PyTorch %s", len(scores), len(cams), torch.__version__)

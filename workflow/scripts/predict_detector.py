@@ -9,7 +9,7 @@ from scanline.core.tables import write_table
 from scanline.predict.detector import detect_samples, load_detector, require_fit
 from scanline.predict.detector_options import PredictDetectorOptions
 from scanline.train.detection import load_detection_samples
-from scanline.train.device import be_deterministic, choose_device
+from scanline.train.device import prepare_device
 
 TABLES = ("pixels", "index", "images", "boxes", "labels", "split")
 
@@ -18,9 +18,9 @@ def main() -> None:
     """Run the rule."""
     args = parse_arguments(__doc__, "options", "threads", "model", *TABLES, "detections", "predicted")
     options = read_options(PredictDetectorOptions, args.options)
-    be_deterministic(args.threads)
+    device = prepare_device(options.device, args.threads)
     samples = load_detection_samples(**{name: getattr(args, name) for name in TABLES}, targets=options.targets)
-    spec, detector = load_detector(args.model, choose_device(options.device))
+    spec, detector = load_detector(args.model, device)
     require_fit(spec, samples, options.targets)
     detections, predicted = detect_samples(detector, options.targets, samples)
     write_table(detections, args.detections)

@@ -9,7 +9,7 @@ from scanline.core.tables import write_table
 from scanline.predict.options import PredictOptions
 from scanline.predict.segmenter import predict_maps
 from scanline.prepare.segmentation_samples import load_mask_samples
-from scanline.train.device import be_deterministic, choose_device
+from scanline.train.device import prepare_device
 
 
 def main() -> None:
@@ -17,9 +17,9 @@ def main() -> None:
     names = "options threads model pixels index masks split maps table"
     args = parse_arguments(__doc__, *names.split())
     options = read_options(PredictOptions, args.options)
-    be_deterministic(args.threads)
+    device = prepare_device(options.device, args.threads)
     samples = load_mask_samples(args.pixels, args.index, args.masks, args.split)
-    table = predict_maps(args.model, samples, choose_device(options.device), args.maps)
+    table = predict_maps(args.model, samples, device, args.maps)
     write_table(table, args.table)
     logger.info("%d images mapped by PyTorch %s", len(table), torch.__version__)
 

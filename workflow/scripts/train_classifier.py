@@ -22,7 +22,7 @@ class TrainOptions(Options):
 
 def main() -> None:
     """Run the rule."""
-    names = "options seed threads code store pixels index labels split receipt weights? model history run"
+    names = "options seed threads gpus code store pixels index labels split receipt weights? model history run"
     args = parse_arguments(__doc__, *names.split(), "class_weights?", "sampler_weights?")
     options = read_options(TrainOptions, args.options)
     task, model, training = options.task, options.model, options.training
@@ -33,7 +33,7 @@ def main() -> None:
         return fit_classifier(Job(task, model, training, args.seed, device), inputs, args.weights, folder)
 
     outputs = {"model.pt": args.model, "history.csv": args.history, "run.json": args.run}
-    rest = {name: getattr(args, name) for name in ("receipt", "weights", "store", "code", "seed", "threads")}
+    rest = {name: getattr(args, name) for name in ("receipt", "weights", "store", "code", "seed", "threads", "gpus")}
     train_in_store(task, model, training, fit, inputs=inputs, outputs=outputs, **rest)
 
 

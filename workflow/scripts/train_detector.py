@@ -10,6 +10,7 @@ from scanline.train.options import DetectTask, ModelOptions, TrainingOptions
 from scanline.train.run import train_in_store
 
 TABLES = ("pixels", "index", "images", "boxes", "labels", "split")
+SAME = ("receipt", "weights", "store", "code", "seed", "threads", "gpus")
 
 
 class TrainDetectorOptions(Options):
@@ -22,7 +23,7 @@ class TrainDetectorOptions(Options):
 
 def main() -> None:
     """Run the rule."""
-    names = "options seed threads code store receipt weights? model history run"
+    names = "options seed threads gpus code store receipt weights? model history run"
     args = parse_arguments(__doc__, *names.split(), *TABLES)
     options = read_options(TrainDetectorOptions, args.options)
     inputs = {name: getattr(args, name) for name in TABLES}
@@ -34,11 +35,10 @@ def main() -> None:
         job = DetectionJob(options.task, options.model, options.training, args.seed, device)
         return fit_detector(job, samples["train"], samples["val"], folder, args.weights)
 
-    same = {name: getattr(args, name) for name in ("receipt", "weights", "store", "code", "seed", "threads")}
+    same = {name: getattr(args, name) for name in SAME}
     outputs = {"model.pt": args.model, "history.csv": args.history, "run.json": args.run}
     packages = ("torch", "torchvision", "numpy", "pandas", *(("ultralytics",) if family == "ultralytics" else ()))
-    parts = (options.task, options.model, options.training)
-    train_in_store(*parts, fit, inputs=inputs, outputs=outputs, packages=packages, **same)
+    train_in_store(*vars(options).values(), fit, inputs=inputs, outputs=outputs, packages=packages, **same)
 
 
 if __name__ == "__main__":

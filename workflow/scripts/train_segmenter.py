@@ -16,7 +16,7 @@ class TrainOptions(Options):
 
 def main() -> None:
     """Run the rule."""
-    names = "options seed threads code store pixels index masks split receipt weights? model history run"
+    names = "options seed threads gpus code store pixels index masks split receipt weights? model history run"
     args = parse_arguments(__doc__, *names.split())
     options = read_options(TrainOptions, args.options)
     train_segmenter(
@@ -30,6 +30,7 @@ def main() -> None:
         code=args.code,
         seed=args.seed,
         threads=args.threads,
+        gpus=args.gpus,
         outputs={"model.pt": args.model, "history.csv": args.history, "run.json": args.run},
     )
 

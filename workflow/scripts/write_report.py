@@ -12,7 +12,7 @@ from scanline.report.study import STUDY_FIGURES, StudyFiles, describe_study, fig
 
 def main() -> None:
     """Run the rule."""
-    lists = ("receipts+", "metrics*", "runs*", "study_figures+", "run_figures*", "label_figures*")
+    lists = ("receipts+", "metrics*", "runs*", "study_figures+", "run_figures*", "label_figures*", "environments*")
     optional = ("comparison?", "tasks?", "task_figure?", "label_statistics?", "label_leaks?")
     args = parse_arguments(__doc__, "flow", "rejects", *optional, *lists, "options", "report")
     options = read_options(ReportOptions, args.options)
@@ -30,6 +30,7 @@ def main() -> None:
         label_statistics=read_json(args.label_statistics) if args.label_statistics else None,
         label_leaks=read_json(args.label_leaks) if args.label_leaks else None,
         label_figures=args.label_figures,
+        environments=[read_json(path) for path in args.environments],
     )
     write_page(args.report, "study.html.j2", describe_study(options, files))
     logger.info("wrote the report of %s: %d models", options.study, len(options.runs))

@@ -18,7 +18,8 @@ def parse_arguments(description: str | None, *names: str) -> argparse.Namespace:
         description: The script's docstring, shown by `--help`.
         names: Argument names without dashes. A name that ends in `+` takes one or more paths, one that ends in
             `*` any number of them, one that ends in `?` takes a path or nothing (None); `options` (JSON), `name` and
-            `code` are text; `seed` and `threads` are whole numbers; every other name is a path.
+            `code` are text; `seed`, `threads` and `gpus` (1 where it is left out) are whole numbers; every other name
+            is a path.
     """
     parser = argparse.ArgumentParser(description=description)
     for name in names:
@@ -33,6 +34,8 @@ def parse_arguments(description: str | None, *names: str) -> argparse.Namespace:
             parser.add_argument(flag, type=str, required=True, metavar="TEXT")
         elif name in {"seed", "threads"}:
             parser.add_argument(flag, type=int, required=True, metavar="NUMBER")
+        elif name == "gpus":
+            parser.add_argument(flag, type=int, default=1, metavar="NUMBER")
         else:
             parser.add_argument(flag, type=Path, required=True, metavar="FILE")
     return parser.parse_args()

@@ -373,15 +373,17 @@ def describe_training(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
 
     stopped = "stopped early" if facts.get("stopped_early") else "ran to the end"
     speed, seconds = facts.get("images_per_second"), facts.get("wall_seconds")
+    several = f"{processes} times " if (processes := facts.get("processes", 1)) > 1 else ""
     return [
         ("Network", f"{text('architecture')}, {count('parameters')} parameters"),
         ("Weights at the start", text("weights") + _count_taken(facts)),
         ("Images", f"{count('n_train')} to train on, {count('n_val')} for val"),
         ("Kept epoch", f"{text('best_epoch')} (of {text('epochs')} at most; {stopped})"),
         ("Seed", text("seed")),
-        ("Device", f"{text('device')}, {text('precision')}"),
+        ("Device", f"{several}{text('device')}, {text('precision')}"),
         ("Time", NOT_RECORDED if seconds is None else format_seconds(float(seconds))),
         ("Images a second", NOT_RECORDED if speed is None else format_value(float(speed), 1)),
         ("Versions", ", ".join(f"{k} {v}" for k, v in sorted(facts.get("versions", {}).items()))),
+        ("Environment", text("environment")),
         ("Git commit", text("git_commit")),
     ]

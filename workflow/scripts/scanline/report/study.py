@@ -10,6 +10,7 @@ import pandas as pd
 
 from scanline.core.errors import InputError
 from scanline.figures.numbers import format_count, format_difference, format_share, spell
+from scanline.report.environments import describe_environments
 from scanline.report.headline import Cell, headline_tables
 from scanline.report.kinds import KINDS as TASK_KINDS
 from scanline.report.label_analysis import describe_label_analysis
@@ -50,6 +51,7 @@ class StudyFiles:
         label_statistics: label_statistics.json; None where the study does not ask for a label analysis.
         label_leaks: label_leaks.json; None without.
         label_figures: The figures of LABEL_FIGURES; none without.
+        environments: Records of what was installed where the study's rules ran.
     """
 
     flow: Mapping[str, Any]
@@ -65,6 +67,7 @@ class StudyFiles:
     label_statistics: Mapping[str, Any] | None = None
     label_leaks: Mapping[str, Any] | None = None
     label_figures: Sequence[Path] = ()
+    environments: Sequence[Mapping[str, Any]] = ()
 
 
 def describe_study(options: ReportOptions, files: StudyFiles) -> dict[str, Any]:
@@ -114,6 +117,7 @@ def describe_study(options: ReportOptions, files: StudyFiles) -> dict[str, Any]:
             "thresholds": _describe_thresholds(options, files.metrics),
         },
         "versions": describe_versions(files.runs),
+        "environments": describe_environments(files.environments),
         "pictures": _study_pictures(options, files),
     }
 

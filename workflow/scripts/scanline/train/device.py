@@ -2,11 +2,13 @@
 
 import os
 import platform
+import subprocess
 from typing import Literal
 
 import torch
 
 from scanline.core.errors import InputError
+from scanline.core.log import logger
 from scanline.core.torch_compiler import import_compiler
 
 
@@ -57,8 +59,30 @@ def be_deterministic(threads: int) -> None:
 
 
 def describe_device(device: torch.device) -> str:
-    """Name of the GPU with its memory, or of the processor's architecture with the threads in use."""
+    """Name of the GPU, its memory and its driver, or the processor's architecture with the threads in use."""
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
-        return f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
+        return f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, driver {driver_version()}"
     return f"CPU {platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def driver_version() -> str:
+    """Version of NVIDIA's driver, by its own `nvidia-smi`, as PyTorch knows only the CUDA version that it serves."""
+    try:
+        command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return answer.stdout.split("\n")[0].strip() or "unknown"
+
+
+def prepare_device(name: Literal["auto", "cpu", "cuda"], threads: int) -> torch.device:
+    """Choose the device of a prediction before anything is read, make it deterministic, and log what it is.
+
+    Raises:
+        InputError: If `cuda` is asked for and there is no GPU.
+    """
+    device = choose_device(name)
+    be_deterministic(threads)
+    logger.info("predicting on %s", describe_device(device))
+    return device

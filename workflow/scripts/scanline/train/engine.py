@@ -17,6 +17,7 @@ from scanline.core.log import logger, progress
 from scanline.train.device import choose_precision, describe_device
 from scanline.train.model_store import BEST, CHECKPOINT
 from scanline.train.options import TrainingOptions
+from scanline.train.processes import current_processes, require_parts
 
 
 @dataclass
@@ -56,7 +57,8 @@ def learning_rate_factor(step: int, warmup_steps: float, total_steps: int) -> fl
 class Engine(ABC):
     """Trains one network in a folder of the model store, from its last checkpoint where there is one.
 
-    A subclass says how a batch becomes a loss, how val is measured and how the network is saved.
+    A subclass says how a batch becomes a loss, how val is measured and how the network is saved. In several processes
+    (`processes`) each has an engine of its own.
 
     Args:
         model: The network, built under `torch.manual_seed(seed)`.
@@ -87,7 +89,11 @@ class Engine(ABC):
     ) -> None:
         self.training, self.seed, self.device, self.folder = training, seed, device, folder
         self.n_train, self.n_val = n_train, n_val
+        self.processes = current_processes()
+        require_parts(training.batch_size, n_train, self.processes.count)
+        model = self.processes.share_norm(model, device)
         self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.parallel = self.processes.in_parallel(self.model)
         self.precision = choose_precision(training.precision, device)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
@@ -98,6 +104,8 @@ class Engine(ABC):
     @abstractmethod
     def training_loss(self, positions: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Mean loss of a batch, the network being in training mode.
+
+        All is drawn for the whole batch; the loss is that of the process's own part, made `processes.whole`.
 
         Args:
             positions: Of the batch's images within train, shape (b,), int64.
@@ -120,6 +128,11 @@ class Engine(ABC):
         """Positions of the training images in the order of an epoch; a sampler may repeat or leave out some."""
         return torch.randperm(self.n_train, generator=generator)
 
+    @property
+    def network(self) -> nn.Module:
+        """The network to call: in training that of all processes, whose gradients are averaged."""
+        return self.model if self.parallel is None or not torch.is_grad_enabled() else self.parallel
+
     def autocast(self) -> torch.autocast:
         """The precision of the forward pass."""
         return torch.autocast(
@@ -130,13 +143,15 @@ class Engine(ABC):
         """Train until the last epoch or until patience ends; write model.pt and history.csv into the folder.
 
         Returns:
-            The facts of the run, plain values.
+            The facts of the run, plain values; nothing where another process writes.
         """
         started = time.monotonic()
         self._resume()
         while self.progress.epoch < self.training.epochs and not self._is_patience_over():
             self._run_epoch()
             self._save_checkpoint()
+        if not self.processes.is_first:
+            return {}
         self.model.load_state_dict(torch.load(self.folder / BEST, map_location=self.device, weights_only=True))
         with written_aside(self.folder / "model.pt") as aside:
             self.save(aside)
@@ -157,11 +172,12 @@ class Engine(ABC):
         seconds = time.monotonic() - seconds
         self.model.eval()
         with torch.no_grad():
-            measured = self.validate()
+            measured = self.processes.from_first(self.validate() if self.processes.is_first else {})
         value = -measured[self.criterion] if self.higher_is_better else measured[self.criterion]
         is_best = value < self.progress.best
         if is_best:
             self.progress.best, self.progress.best_epoch = value, epoch
+        if is_best and self.processes.is_first:
             with written_aside(self.folder / BEST) as aside:
                 torch.save(self.model.state_dict(), aside)
         self.progress.epoch = epoch
@@ -182,14 +198,14 @@ class Engine(ABC):
 
     def _train_epoch(self, epoch: int) -> tuple[float, int]:
         """One pass over the training images in a fresh order; the mean loss, and how many images it is over."""
-        torch.manual_seed(epoch_seed(self.seed, epoch))  # dropout and stochastic depth
+        torch.manual_seed(epoch_seed(self.seed, epoch) + self.processes.rank)  # dropout and stochastic depth
         generator = torch.Generator().manual_seed(epoch_seed(self.seed, epoch))
         batches = self._batches(generator)
         steps = len(batches)
         total = torch.zeros((), device=self.device, dtype=torch.float64)
         count = 0
         self.model.train()
-        for number, positions in enumerate(progress(batches, unit="batch")):
+        for number, positions in enumerate(progress(batches, unit="batch") if self.processes.is_first else batches):
             step = (epoch - 1) * steps + number
             factor = learning_rate_factor(step, self.training.warmup_epochs * steps, self.training.epochs * steps)
             self.optimizer.param_groups[0]["lr"] = self.training.learning_rate * factor
@@ -203,11 +219,17 @@ class Engine(ABC):
         return float(total) / count, count
 
     def _batches(self, generator: torch.Generator) -> list[torch.Tensor]:
-        """The epoch's order cut into batches; a last batch of one image is left out, as batch norm cannot take it."""
+        """The epoch's order cut into batches.
+
+        A last batch of one image is left out, as batch norm cannot take it, or of fewer images than processes.
+        """
         batches = list(self.order(generator).split(self.training.batch_size))
-        return batches[:-1] if len(batches) > 1 and len(batches[-1]) == 1 else batches
+        too_few = len(batches[-1]) < max(2, self.processes.count)
+        return batches[:-1] if len(batches) > 1 and too_few else batches
 
     def _save_checkpoint(self) -> None:
+        if not self.processes.is_first:
+            return
         with written_aside(self.folder / CHECKPOINT) as aside:
             torch.save(
                 {
@@ -242,6 +264,7 @@ class Engine(ABC):
             "n_train": self.n_train,
             "n_val": self.n_val,
             "device": describe_device(self.device),
+            "processes": self.processes.count,
             "precision": str(self.precision or torch.float32).removeprefix("torch."),
             "images_per_second": done.images / done.train_seconds if done.train_seconds else None,
             "train_seconds": done.train_seconds,

@@ -155,12 +155,14 @@ class Trainer(Engine):
         if self.job.task.augmentation != Augmentation():
             images = augment(images, self.job.task.augmentation, generator)
             images = vary_grey(images, self.job.task.augmentation, generator)
-        return self._loss(images, truth)
+        own = self.processes.own(truth)
+        share = own.isfinite().sum() / truth.isfinite().sum()  # of the known entries
+        return self.processes.whole(share * self._loss(self.processes.own(images), own))
 
     def _loss(self, images: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         inputs = normalise(images, self.spec.mean, self.spec.std)
         with self.autocast():
-            logits = self.model(inputs)
+            logits = self.network(inputs)
         return known_cross_entropy(logits.float(), truth, self.positive_weight)
 
     def validate(self) -> dict[str, float]:

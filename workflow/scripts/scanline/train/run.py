@@ -10,10 +10,18 @@ from scanline.core.errors import InputError
 from scanline.core.files import read_json
 from scanline.core.log import logger
 from scanline.core.options import Options
-from scanline.core.versions import git_commit, package_versions
+from scanline.core.versions import describe_environment, git_commit, package_versions
 from scanline.train.device import be_deterministic, choose_device, describe_device
 from scanline.train.model_store import finish, is_finished, link_outputs, store_key, working_folder
 from scanline.train.options import ModelOptions, TrainingOptions
+from scanline.train.processes import (
+    count_processes,
+    current_processes,
+    fit_in_processes,
+    folder_of_process,
+    joined,
+    tell_facts,
+)
 
 Fit = Callable[[Path, torch.device], dict[str, Any]]
 
@@ -32,6 +40,7 @@ def train_in_store(
     seed: int,
     threads: int,
     outputs: Mapping[str, Path],
+    gpus: int = 1,
     packages: Sequence[str] = ("torch", "torchvision", "numpy", "pandas"),
 ) -> None:
     """Train a network unless the store has it, and link it to the outputs.
@@ -50,15 +59,19 @@ def train_in_store(
         seed: Training seed.
         threads: CPU threads.
         outputs: Names in the store (model.pt, history.csv, run.json) to the job's outputs.
+        gpus: GPUs that the job was given: with more than one, as many processes train together.
         packages: Whose versions run.json records.
 
     Raises:
         InputError: For a receipt of a leaking split with another protocol than naive_image, or `cuda` without a GPU.
     """
-    check_receipt(receipt)
     device = choose_device(training.device)
-    be_deterministic(threads)
-    logger.info("training on %s", describe_device(device))
+    started_in = folder_of_process()
+    if started_in is not None:
+        _fit_with_others(fit, started_in, device, threads)
+        return
+    check_receipt(receipt)
+    count = count_processes(gpus, device)
     options = {
         part: value.model_dump(mode="json")
         for part, value in (("task", task), ("model", model), ("training", training))
@@ -68,7 +81,7 @@ def train_in_store(
         if is_finished(folder):
             logger.info("already trained: linked from %s", folder)
         else:
-            facts = fit(folder, device)
+            facts = _fit_alone(fit, folder, device, threads) if count == 1 else fit_in_processes(folder, count)
             finish(
                 folder,
                 {
@@ -77,11 +90,24 @@ def train_in_store(
                     "code": code,
                     "options": options,
                     "versions": package_versions(*packages),
+                    "environment": describe_environment()["digest"],
                     "git_commit": git_commit(),
                 },
             )
             logger.info("kept epoch %d of %d", facts["best_epoch"], facts["epochs"])
         link_outputs(folder, outputs)
+
+
+def _fit_alone(fit: Fit, folder: Path, device: torch.device, threads: int) -> dict[str, Any]:
+    be_deterministic(threads)
+    logger.info("training on %s", describe_device(device))
+    return fit(folder, device)
+
+
+def _fit_with_others(fit: Fit, folder: Path, device: torch.device, threads: int) -> None:
+    """What a process does that `fit_in_processes` started."""
+    with joined(folder, device) as own:
+        tell_facts(folder, _fit_alone(fit, folder, own, max(1, threads // current_processes().count)))
 
 
 def check_receipt(path: Path) -> None:

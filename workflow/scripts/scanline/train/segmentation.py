@@ -154,12 +154,13 @@ class SegmentationTrainer(Engine):
         if self.job.task.augmentation != Augmentation():
             images, masks = augment_pair(images, masks, self.job.task.augmentation, generator)
         loss = self.job.task.loss
-        return mask_loss(loss, mask_loss_sums(loss, self._logits(images), masks))
+        sums = mask_loss_sums(loss, self._logits(self.processes.own(images)), self.processes.own(masks))
+        return mask_loss(loss, self.processes.whole(sums))
 
     def _logits(self, images: torch.Tensor) -> torch.Tensor:
         inputs = normalise(images, self.spec.mean, self.spec.std)
         with self.autocast():
-            logits: torch.Tensor = self.model(inputs)
+            logits: torch.Tensor = self.network(inputs)
         return logits.float()
 
     def validate(self) -> dict[str, float]:

@@ -218,13 +218,14 @@ class DetectorTrainer(Engine):
             images, targets = augment_with_boxes(images, targets, self.job.task.augmentation, generator)
         if self.freezes_norm:
             _hold_norm(self.model.backbone)
-        return self._loss(images, targets)
+        share = len(self.processes.own(targets)) / len(targets)
+        return self.processes.whole(share * self._loss(self.processes.own(images), self.processes.own(targets)))
 
     def _loss(self, images: torch.Tensor, targets: list[Target]) -> torch.Tensor:
         inputs = list(as_inputs(images.to(self.device, non_blocking=True), self.spec.channels))
         there = [{name: values.to(self.device) for name, values in target.items()} for target in targets]
         with self.autocast():
-            losses: dict[str, torch.Tensor] = self.model(inputs, there)
+            losses: dict[str, torch.Tensor] = self.network(inputs, there)
         return torch.stack([loss.float() for loss in losses.values()]).sum()
 
     def validate(self) -> dict[str, float]:
@@ -274,7 +275,7 @@ def as_inputs(images: torch.Tensor, channels: int) -> torch.Tensor:
 def _hold_norm(module: nn.Module) -> None:
     """Let batch norm use the statistics it has, and learn none."""
     for layer in module.modules():
-        if isinstance(layer, nn.BatchNorm2d):
+        if isinstance(layer, nn.BatchNorm2d | nn.SyncBatchNorm):
             layer.eval()
 
 

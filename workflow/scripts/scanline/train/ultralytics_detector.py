@@ -36,6 +36,7 @@ from scanline.train.detection import DetectionJob, Detections, DetectionSamples,
 from scanline.train.device import choose_precision, describe_device
 from scanline.train.model_store import BEST, CHECKPOINT
 from scanline.train.options import BoxAugmentation, TrainingOptions
+from scanline.train.processes import current_processes, require_parts
 
 # Shift and zoom of training images. Ultralytics' defaults are 0.1 and 0.5 (cfg/default.yaml), made for photographs;
 # heads in CT are of much the same size, so that half of its zoom is taken.
@@ -109,28 +110,35 @@ def fit_ultralytics(
         weights: A state dict or a checkpoint of ultralytics to start from, or the record of one, or None.
 
     Returns:
-        The facts of the run.
+        The facts of the run; nothing where another process writes.
 
     Raises:
         InputError: For a network that ultralytics does not have, images of a size that it would pad, rates that it
             refuses, weights that do not fit, or a loss that does not stay finite.
     """
     started = time.monotonic()
-    work = folder / "ultralytics"
-    import_ultralytics(work / "settings")
+    work, processes = folder / "ultralytics", current_processes()
+    import_ultralytics(work / ("settings" if processes.is_first else f"settings{processes.rank}"))
     from scanline.train.ultralytics_trainer import ResumableTraining, build_network
 
     spec = _spec(job, train)
     _check_rates(job.training)
+    _check_batches(job.training, len(train), processes.count)
     torch.manual_seed(job.seed)
     network = build_network(spec.architecture, len(spec.classes), spec.channels)
     taken = _take_weights(network, _starting_state(job, weights), weights)
-    settings = _settings(job, spec, work)
+    settings = _settings(job, spec, work, processes.count)
     if not _is_done(folder, job):
         subsets = {"train": _yolo_subset(train), "val": _yolo_subset(val)}
-        write_yolo(work, train.pixels, subsets, spec.classes, spec.channels)
+        if processes.is_first:
+            write_yolo(work, train.pixels, subsets, spec.classes, spec.channels)
+        processes.wait_for_all()
         folders = {name: work / "images" / name for name in subsets}
-        ResumableTraining(settings, network, spec.classes, folders, val, folder).train()  # type: ignore[no-untyped-call]
+        shared = processes.share_norm(network, job.device)
+        ResumableTraining(settings, shared, spec.classes, folders, val, folder).train()  # type: ignore[no-untyped-call]
+    processes.wait_for_all()
+    if not processes.is_first:
+        return {}
     saved = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
     state = torch.load(folder / BEST, map_location="cpu", weights_only=True)
     with written_aside(folder / "model.pt") as aside:
@@ -153,6 +161,7 @@ def fit_ultralytics(
         "n_train": len(train),
         "n_val": len(val),
         "device": describe_device(job.device),
+        "processes": processes.count,
         "precision": "bfloat16" if settings["amp"] == "bf16" else "float32",
         "images_per_second": saved["epoch"] * len(train) / saved["train_seconds"],
         "train_seconds": saved["train_seconds"],
@@ -220,7 +229,18 @@ def _check_rates(training: TrainingOptions) -> None:
             )
 
 
-def _settings(job: DetectionJob, spec: DetectorSpec, work: Path) -> dict[str, Any]:
+def _check_batches(training: TrainingOptions, n_train: int, processes: int) -> None:
+    require_parts(training.batch_size, n_train, processes)
+    if training.batch_size % processes:
+        raise InputError(
+            "training.batch_size",
+            found=f"{training.batch_size} on {processes} GPUs",
+            expected=f"a multiple of {processes}, as ultralytics takes equal parts",
+            next_step="Change batch_size in the study file or the preset, or gpu in set-resources.",
+        )
+
+
+def _settings(job: DetectionJob, spec: DetectorSpec, work: Path, processes: int) -> dict[str, Any]:
     """Ultralytics' options; those that are not here are without effect, or at the defaults of its cfg/default.yaml."""
     training, on_gpu = job.training, job.device.type == "cuda"
     is_half = on_gpu and choose_precision(training.precision, job.device) is torch.bfloat16
@@ -245,7 +265,7 @@ def _settings(job: DetectionJob, spec: DetectorSpec, work: Path) -> dict[str, An
         "warmup_bias_lr": 0.0,
         "seed": job.seed,
         "deterministic": True,
-        "device": str(job.device.index or 0) if on_gpu else "cpu",
+        "device": ",".join(map(str, range(processes))) if on_gpu else "cpu",
         "workers": torch.get_num_threads() if on_gpu else 0,
         "amp": "bf16" if is_half else False,  # float16 makes ultralytics fetch a network to try it with
         "save_dir": str(work / "run"),

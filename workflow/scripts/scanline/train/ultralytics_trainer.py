@@ -11,12 +11,13 @@ rates, gradient clipping, moving average of the weights, early stopping. Not tak
 * Steps over more than one batch (`nbs`), which a checkpoint at the end of an epoch would cut in two: nbs = batch.
 * Its validation, which pads images, rounds to five decimals and stops suppression after a time limit. Here val is
   seen as at prediction, and AP is COCO's, as for the other detectors.
+* Its division of images among GPUs. Each process takes its part of the batches that a single one would draw.
 * Halving the batch when memory runs out, going back to an earlier epoch when the loss is NaN: both are errors.
 """
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.utils.data import Sampler
 
 import scanline.core.torchvision_compat  # noqa: F401  (has to come before ultralytics)
 from scanline.core.errors import InputError
@@ -34,13 +36,16 @@ from scanline.train.detection import MAX_DETECTIONS, MIN_SCORE, Detections, Dete
 from scanline.train.detection_ap import average_precision
 from scanline.train.engine import epoch_seed
 from scanline.train.model_store import BEST, CHECKPOINT
+from scanline.train.processes import Processes, current_processes
 
 from ultralytics.data.augment import Compose, RandomFlip, RandomPerspective  # isort: skip
+from ultralytics.data.build import InfiniteDataLoader  # isort: skip
 from ultralytics.data.dataset import YOLODataset  # isort: skip
 from ultralytics.models.yolo.detect import DetectionTrainer  # isort: skip
 from ultralytics.nn.tasks import DetectionModel  # isort: skip
 from ultralytics.utils import ROOT, YAML  # isort: skip
 from ultralytics.utils.nms import non_max_suppression  # isort: skip
+from ultralytics.utils.torch_utils import unwrap_model  # isort: skip
 
 NMS_IOU = 0.7  # ultralytics' default `iou` (cfg/default.yaml)
 STRIDE = 32  # of the coarsest feature map: image sizes are multiples of it
@@ -145,6 +150,39 @@ class SeededImages(YOLODataset):
         return dict(super().__getitem__(index))
 
 
+class OwnImages(Sampler[int]):
+    """The images of a process: its part of each batch in the order that a single process would draw.
+
+    A last batch of fewer images than processes is left out.
+
+    Args:
+        count: Number of training images.
+        batch_size: Of whole batches; divided by the processes without rest.
+        processes: Who takes part.
+
+    Attributes:
+        generator: Of the order; the loader's own, seeded for each epoch.
+    """
+
+    generator: torch.Generator | None = None
+
+    def __init__(self, count: int, batch_size: int, processes: Processes) -> None:
+        self.count, self.batch_size, self.processes = count, batch_size, processes
+
+    def _own(self, order: torch.Tensor) -> list[int]:
+        batches = [batch for batch in order.split(self.batch_size) if len(batch) >= self.processes.count]
+        return [int(position) for batch in batches for position in self.processes.own(batch)]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._own(torch.randperm(self.count, generator=self.generator)))
+
+    def __len__(self) -> int:
+        return len(self._own(torch.arange(self.count)))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Nothing: the generator has been given the epoch's seed."""
+
+
 class ResumableTraining(DetectionTrainer):
     """Trains one network in a folder of the model store, from its last checkpoint where there is one.
 
@@ -183,6 +221,9 @@ class ResumableTraining(DetectionTrainer):
         threads = torch.get_num_threads()
         super().__init__(overrides=settings)
         torch.set_num_threads(threads)  # ultralytics takes all cores but one
+        self.processes = current_processes()
+        if self.processes.count > 1:
+            self.world_size = self.processes.count  # which ultralytics counts on GPUs alone
         self.model = network
         self.val, self.folder = val, folder
         self.history: list[dict[str, float]] = []
@@ -209,6 +250,30 @@ class ResumableTraining(DetectionTrainer):
             data=self.data,
         )
 
+    def _setup_ddp(self) -> None:
+        """Take the process's device; the processes have joined before, in `processes.joined`."""
+        if self.device.type == "cuda":
+            self.device = torch.device("cuda", torch.cuda.current_device())
+
+    def get_dataloader(self, dataset_path: str, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Any:
+        """A loader of all images, or in several processes of the own part of each training batch."""
+        loader = super().get_dataloader(dataset_path, batch_size, -1, mode)
+        if self.processes.count == 1 or mode == "val":
+            return loader
+        sampler = OwnImages(len(loader.dataset), self.batch_size, self.processes)
+        own = InfiniteDataLoader(
+            dataset=loader.dataset,
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=loader.num_workers,
+            pin_memory=loader.pin_memory,
+            collate_fn=loader.collate_fn,
+            worker_init_fn=loader.worker_init_fn,
+            generator=loader.generator,
+        )
+        sampler.generator = own.generator
+        return own
+
     def _start_epoch(self) -> None:
         seed = epoch_seed(self.args.seed, self.epoch + 1)
         torch.manual_seed(seed)
@@ -221,6 +286,8 @@ class ResumableTraining(DetectionTrainer):
     def _end_epoch(self) -> None:
         self._epoch_seconds += time.monotonic()
         self.train_seconds += self._epoch_seconds
+        if self.processes.count > 1:
+            self.tloss = {name: self.processes.mean(loss) for name, loss in self.tloss.items()}
 
     def validate(self) -> tuple[dict[str, float], float]:
         """Measure val with the averaged weights, in float32.
@@ -229,6 +296,10 @@ class ResumableTraining(DetectionTrainer):
             `val_loss`, the sum of the losses' means over batches, with `ap50` and `ap50_95`; and `ap50_95`, which
             early stopping goes by.
         """
+        measured = self.processes.from_first(self._measure() if self.processes.is_first else {})
+        return measured, measured["ap50_95"]
+
+    def _measure(self) -> dict[str, float]:
         network = self.ema.ema.eval()
         losses, found = [], []
         with torch.no_grad():
@@ -237,8 +308,7 @@ class ResumableTraining(DetectionTrainer):
                 output = network(batch["img"])
                 losses.append(sum(float(loss) for loss in network.loss(batch, output)[1].values()))
                 found += find_boxes(output[0], self.args.imgsz, self.data["nc"], end2end=bool(network.end2end))
-        measured = {"val_loss": float(np.mean(losses)), **average_precision(self.val, found)}
-        return measured, measured["ap50_95"]
+        return {"val_loss": float(np.mean(losses)), **average_precision(self.val, found)}
 
     def _handle_nan_recovery(self, epoch: int) -> bool:
         value = float(self.loss.detach())
@@ -273,7 +343,7 @@ class ResumableTraining(DetectionTrainer):
             torch.save(
                 {
                     "epoch": self.epoch + 1,
-                    "model": self.model.state_dict(),
+                    "model": unwrap_model(self.model).state_dict(),
                     "average": self.ema.ema.state_dict(),
                     "updates": self.ema.updates,
                     "optimizer": self.optimizer.state_dict(),
@@ -302,7 +372,8 @@ class ResumableTraining(DetectionTrainer):
         if not path.exists():
             return
         saved = torch.load(path, map_location=self.device, weights_only=True)
-        self.model.load_state_dict(saved["model"])
+        network: Any = unwrap_model(self.model)
+        network.load_state_dict(saved["model"])
         self.ema.ema.load_state_dict(saved["average"])
         self.ema.updates = saved["updates"]
         self.optimizer.load_state_dict(saved["optimizer"])
@@ -310,10 +381,10 @@ class ResumableTraining(DetectionTrainer):
         self.stopper.best_epoch, self.stopper.best_fitness = saved["best_epoch"], saved["best"]
         self.history, self.train_seconds = saved["history"], saved["train_seconds"]
         self.start_epoch = saved["epoch"]
-        if hasattr(self.model.model[-1], "one2one_cv2"):  # two losses, whose weights change from epoch to epoch
-            self.model.criterion = self.model.init_criterion()
+        if hasattr(network.model[-1], "one2one_cv2"):  # two losses, whose weights change from epoch to epoch
+            network.criterion = network.init_criterion()
             for _ in range(self.start_epoch):
-                self.model.criterion.update()
+                network.criterion.update()
         logger.info("resumed after epoch %d from %s", self.start_epoch, path)
 
     def final_eval(self) -> None:
