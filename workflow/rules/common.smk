@@ -22,6 +22,12 @@ IMAGE_TABLES = {"detect": "image_level"}  # evaluation's table of single images;
 LEAK_FREE = ("grouped", "official", "kfold")  # protocols that part no group
 SCAN_THREADS = 32  # fewer, as below, where the machine, or --cores, has fewer
 TRAINING_THREADS = 8
+RESOURCE_CLASSES = {  # memory in MB and run time in minutes of a job's first attempt, where jobs run on a cluster
+    "small": (2_000, 30),  # pages and small figures
+    "cpu": (8_000, 240),  # tables of a study, evaluation
+    "io": (8_000, 720),  # every raw file is read
+    "gpu": (32_000, 720),  # networks; a training job that ran out of time goes on in its next attempt
+}
 
 
 def checked_config():
@@ -604,6 +610,19 @@ def study_figures(wildcards):
 
 def metrics_of_all_studies():
     return [path for name in CONFIG.by_default for path in run_paths(name, f"metrics/{RUN_FILES}/metrics.json")]
+
+
+def job_class(name):
+    """Resources: memory and run time of a class, which grow with each attempt. Resources are no reason to rerun a job."""
+    mem_mb, minutes = RESOURCE_CLASSES[name]
+
+    def memory(wildcards, attempt):
+        return mem_mb * attempt
+
+    def runtime(wildcards, attempt):
+        return minutes * attempt
+
+    return {"mem_mb": memory, "runtime": runtime}
 
 
 def gpus(wildcards):

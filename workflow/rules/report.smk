@@ -1,4 +1,13 @@
-"""Stage 8, report. In: metrics, receipts, tables, figures. Out: one self-contained page a study, and one over all."""
+"""Stage 8, report. In: metrics, receipts, tables, figures. Out: one self-contained page a study, and one over all.
+
+Pages are trivial: on a cluster they are written where Snakemake runs.
+"""
+
+
+localrules:
+    write_receipt,
+    write_report,
+    write_overview,
 
 
 rule write_receipt:
