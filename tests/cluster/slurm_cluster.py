@@ -21,7 +21,7 @@ from pathlib import Path
 
 NODES = ("node1", "node2")
 CPUS_OF_NODE = 4  # declared, as are the rest; the machine may have fewer
-MEMORY_OF_NODE_MB = 32_000
+MEMORY_OF_NODE_MB = 250_000
 START_SECONDS = 60
 STOP_SECONDS = 30
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "sinfo", "scontrol", "munged")
@@ -66,9 +66,9 @@ JobAcctGatherParams=OverMemoryKill,UsePss
 DefMemPerCPU=500
 AccountingStorageType=accounting_storage/{accounting}
 {accounting_lines}{nodes}
-PartitionName=cpu Nodes=ALL Default=YES MaxTime=01:00:00 PriorityTier=1 State=UP
-PartitionName=gpu Nodes=ALL MaxTime=01:00:00 PriorityTier=1 State=UP
-PartitionName=urgent Nodes=ALL MaxTime=01:00:00 PriorityTier=10 PreemptMode=OFF State=UP
+PartitionName=cpu Nodes=ALL Default=YES MaxTime=2-00:00:00 PriorityTier=1 State=UP
+PartitionName=gpu Nodes=ALL MaxTime=2-00:00:00 PriorityTier=1 State=UP
+PartitionName=urgent Nodes=ALL MaxTime=2-00:00:00 PriorityTier=10 PreemptMode=OFF State=UP
 """
 NODE = (
     "NodeName={name} NodeAddr=127.0.0.1 NodeHostname={host} Port={port} CPUs={cpus} RealMemory={memory} Gres=gpu:a100:1"

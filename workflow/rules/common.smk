@@ -11,6 +11,7 @@ SCRIPTS = PROJECT / "workflow/scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 from scanline.config import load_config
+from scanline.core.code_digest import ParsedModules
 from scanline.core.code_digest import code_digest as digest_of_code
 from scanline.core.errors import InputError
 from scanline.figures.options import LABEL_FIGURES as LABEL_FIGURE_NAMES
@@ -39,6 +40,7 @@ def checked_config():
 
 
 CONFIG = checked_config()
+PARSED_MODULES = ParsedModules(Path(".snakemake/scanline/parsed_modules.json"))
 
 
 def one_of(names):
@@ -74,7 +76,7 @@ def splits_by(*protocols):
 def code_digest(rule, *modules):
     """Digest of what the script of `rule` does; `modules` are the registry entries that it picks by name."""
     try:
-        return digest_of_code(SCRIPTS, rule, PROJECT / ENVIRONMENT_OF[rule], modules)
+        return digest_of_code(SCRIPTS, rule, PROJECT / ENVIRONMENT_OF[rule], modules, PARSED_MODULES)
     except InputError as error:
         raise WorkflowError(str(error)) from None
 
