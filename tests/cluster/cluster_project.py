@@ -29,7 +29,7 @@ STUDY = {
         "pixels": {"image_size_px": 64},
         # auto: the tests hide real GPUs, so that jobs that were given a declared one compute on the CPU
         "training": {"epochs": 12, "patience_epochs": 12, "batch_size": 16, "precision": "float32", "device": "auto"},
-        "evaluate": {"bootstrap_resamples": 50},
+        "evaluate": {"bootstrap_resamples": 100},
         "figures": {"resolution_dpi": 50},
     },
     "studies": {

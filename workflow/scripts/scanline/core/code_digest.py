@@ -144,7 +144,7 @@ def _checked(scripts: Path, modules: Sequence[str]) -> Sequence[str]:
     return modules
 
 
-def _reached_modules(scripts: Path, names: Sequence[str], parsed: ParsedModules | None) -> dict[str, str]:
+def _reached_modules(scripts: Path, names: Sequence[str], parsed: ParsedModules | None = None) -> dict[str, str]:
     """Digests of all modules below `scripts` that these imports lead to, by dotted name."""
     reached: dict[str, str] = {}
     seen: set[str] = set()
@@ -182,7 +182,7 @@ def _module_file(scripts: Path, name: str) -> Path | None:
 
 
 @cache
-def _read_module(path: Path, package: str, parsed: ParsedModules | None) -> _Module:
+def _read_module(path: Path, package: str, parsed: ParsedModules | None = None) -> _Module:
     """Parse one file, unless an earlier process did.
 
     Args:
