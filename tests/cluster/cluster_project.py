@@ -107,7 +107,7 @@ class ClusterProject:
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start Snakemake through the profile, in a process group of its own."""
         command = [sys.executable, "-m", "snakemake", "--profile", "profiles/slurm", *arguments, *QUICK]
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*command, "--config", f"preset={PRESET}"],
             cwd=self.root,
             env=self.environment,
@@ -116,6 +116,8 @@ class ClusterProject:
             text=True,
             start_new_session=True,
         )
+        self.cluster.clients.append(process)
+        return process
 
     def snakemake(self, *arguments: str) -> str:
         """Run Snakemake to its end and give what it printed."""

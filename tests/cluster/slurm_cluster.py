@@ -149,10 +149,12 @@ class Cluster:
     Attributes:
         folder: Configuration, state and logs.
         accounting: Whether it has slurmdbd with MariaDB, which sacct asks.
+        clients: Processes, each the first of its group, that end with the cluster.
     """
 
     folder: Path
     accounting: bool = False
+    clients: list[subprocess.Popen[str]] = field(default_factory=list)
     _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -199,7 +201,11 @@ class Cluster:
             raise
 
     def stop(self) -> None:
-        """Cancel every job, then end the daemons, the youngest first."""
+        """End the clients, cancel every job, then end the daemons, the youngest first."""
+        for client in self.clients:
+            if client.poll() is None:
+                os.killpg(client.pid, signal.SIGKILL)
+                client.wait()
         if "slurmctld" in self._processes:
             environment = {**os.environ, **self.environment}
             subprocess.run(["scancel", "--user", getpass.getuser()], env=environment, capture_output=True, timeout=60)
