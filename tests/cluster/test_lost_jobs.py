@@ -55,7 +55,18 @@ def test_a_preempted_training_resumes_to_equal_weights(too_slow, project, finish
     process = project.start(MODEL)
     number = job_that_trains(project)
     wait_until((stored / "checkpoint.pt").exists, "a checkpoint", seconds=120, pause=0.02)
-    urgent = ("--partition", "urgent", "--nodelist", node_of(project, number), "--gpus", "2", "--mem", "1000")
+    urgent = (
+        "--partition",
+        "urgent",
+        "--nodelist",
+        node_of(project, number),
+        "--nodes",
+        "1",
+        "--gpus",
+        "1",
+        "--mem",
+        "1000",
+    )
     answer = project.cluster.run("sbatch", "--parsable", *urgent, "--output", "/dev/null", "--wrap", "sleep 2")
     finish(process)
     state = project.cluster.run("scontrol", "show", "job", answer.strip())
