@@ -18,10 +18,12 @@ BENCHMARK_INSTALLED := $(VENV)/.benchmark-installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit lint phe-sich lock docs prune-store benchmark benchmark-evaluation benchmark-splitting
+.PHONY: help install demo test test-unit test-cluster test-cluster-slow lint phe-sich lock docs prune-store cancel-jobs benchmark benchmark-evaluation benchmark-splitting
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' Makefile
+
+install: $(INSTALLED) ## Install the locked packages into .venv, and run nothing
 
 # Networks as small as the demo's train faster side by side, with a core each, than one by one with all of them.
 demo: $(INSTALLED) ## Run the whole workflow on phantom data in two minutes
@@ -37,6 +39,12 @@ test: $(TEST_INSTALLED) lint ## Lint, and run every test
 
 test-unit: $(TEST_INSTALLED) ## Run the unit tests alone
 	$(BIN)/python -m pytest tests/unit
+
+test-cluster: $(TEST_INSTALLED) ## Run the workflow on a private SLURM, where SLURM is installed (6 minutes)
+	$(BIN)/python -m pytest tests/cluster -m "not slow" -rs
+
+test-cluster-slow: $(TEST_INSTALLED) ## Kill Snakemake twenty times at random moments of such a run (20 minutes)
+	$(BIN)/python -m pytest tests/cluster -m slow -rs
 
 lint: $(TEST_INSTALLED) ## Check format, style, types and the workflow
 	$(BIN)/ruff format --check .
@@ -60,6 +68,9 @@ benchmark-splitting: $(BENCHMARK_INSTALLED) ## Measure splitting and curation ag
 
 prune-store: $(INSTALLED) ## List the models that no current target needs; CONFIRM=yes removes them
 	$(BIN)/python workflow/scripts/prune_store.py --store results/model_store --results results $(if $(filter yes,$(CONFIRM)),--remove)
+
+cancel-jobs: $(INSTALLED) ## Cancel the SLURM jobs that a killed Snakemake left behind in this folder, and unlock it
+	@$(BIN)/python workflow/scripts/cancel_jobs.py
 
 lock: ## Resolve the requirements anew (needs uv on the PATH)
 	cd requirements && for name in run test benchmark; do uv pip compile --config-file uv.toml --universal --python-version 3.11 \

@@ -1,6 +1,7 @@
 """A code digest changes with the code that runs, and with nothing else."""
 
 import ast
+import json
 import os
 import shutil
 import string
@@ -321,7 +322,7 @@ def test_each_module_of_the_workflow_is_parsed_once(monkeypatch):
 
 
 def test_logging_and_command_line_are_left_out():
-    main = module._read_module(SCRIPTS / "train_classifier.py", "__main__", "")
+    main = module._read_module(SCRIPTS / "train_classifier.py", "")
     reached = module._reached_modules(SCRIPTS, main.imports)
     assert "scanline.train.options" in reached
     assert not {"scanline.core.log", "scanline.core.command_line"} & set(reached)
@@ -353,3 +354,61 @@ def test_other_python_versions_agree(tmp_path, version):
         env={"PYTHONPATH": f"{SCRIPTS}:{tmp_path / 'site'}", "PATH": os.environ["PATH"]},
     )
     assert found.stdout.strip() == code_digest(tmp_path, "rule", tmp_path / "env.yaml")
+
+
+class TestParsedModules:
+    """What earlier processes found makes the digest faster, and never another one."""
+
+    @pytest.fixture
+    def project(self, tmp_path):
+        write(tmp_path / "scripts", BASE)
+        return tmp_path
+
+    def digest(self, project, *, keeping=True):
+        forget()
+        parsed = module.ParsedModules(project / "kept.json") if keeping else None
+        return code_digest(project / "scripts", "rule", project / "scripts/env.yaml", (), parsed)
+
+    def test_the_digest_is_the_same_with_and_without(self, project):
+        alone = self.digest(project, keeping=False)
+        assert self.digest(project) == alone
+        assert self.digest(project) == alone
+
+    def test_nothing_is_parsed_twice(self, project, monkeypatch):
+        first = self.digest(project)
+        monkeypatch.setattr(module.ast, "parse", None)
+        assert self.digest(project) == first
+
+    def test_an_edit_is_seen(self, project):
+        first = self.digest(project)
+        (project / "scripts/pack/deep/far.py").write_text("def far():\n    return 2\n", "utf-8")
+        changed = self.digest(project)
+        assert changed != first
+        assert changed == self.digest(project, keeping=False)
+
+    def test_a_declared_file_is_always_read(self, project):
+        (project / "scripts/pack/used.py").write_text('DIGESTED_FILES = ("page.css",)\n', "utf-8")
+        (project / "scripts/pack/page.css").write_text("a", "utf-8")
+        first = self.digest(project)
+        (project / "scripts/pack/page.css").write_text("b", "utf-8")
+        assert self.digest(project) != first
+
+    @pytest.mark.parametrize("text", ["", "[]", "{}", '{"version": 1}', "{"])
+    def test_a_damaged_file_counts_as_empty(self, project, text):
+        first = self.digest(project)
+        (project / "kept.json").write_text(text, "utf-8")
+        assert self.digest(project) == first
+
+    def test_another_version_of_this_code_counts_as_empty(self, project):
+        first = self.digest(project)
+        kept = json.loads((project / "kept.json").read_text("utf-8"))
+        for facts in kept["modules"].values():
+            facts["content"] = "wrong"
+        (project / "kept.json").write_text(json.dumps(kept), "utf-8")
+        assert self.digest(project) != first, "the file is read"
+        (project / "kept.json").write_text(json.dumps({**kept, "version": "other"}), "utf-8")
+        assert self.digest(project) == first
+
+    def test_a_place_that_cannot_be_written_is_no_error(self, project):
+        (project / "kept.json").mkdir()
+        assert self.digest(project) == self.digest(project, keeping=False)

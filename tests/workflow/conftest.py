@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from project_copy import copy_project
 
 from scanline.config import overlay
 
-REPOSITORY = Path(__file__).parents[2]
 PRESET = "tiny"
 TARGETS = {"all", "default", "figures", "report", "phe_sich"}
 TINY = {
@@ -158,21 +158,6 @@ def without_network() -> list[str]:
     if shutil.which("unshare") is None or subprocess.run([*command, "true"], capture_output=True).returncode:
         return []
     return command
-
-
-def copy_project(target: Path) -> None:
-    """Copy what a clone would hold, and what is not committed yet: the files get new time stamps."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for name in filter(None, listed.stdout.split("\0")):
-        if (REPOSITORY / name).exists():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(REPOSITORY / name, target / name)
 
 
 @pytest.fixture(scope="session")

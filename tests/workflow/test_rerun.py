@@ -61,6 +61,7 @@ FOLLOWERS = {
 # of the path of the runs of which alone this is true.
 REACHED_BY = {
     "core/tables.py": {"scan_files"},
+    "core/scratch.py": TRAIN,
     "core/torchvision_compat.py": TRAIN,
     "curate/adapters/pascal_voc.py": {"curate_source"},
     "curate/merge.py": {"merge_sources"},
@@ -109,7 +110,7 @@ REACHED_BY = {
     "report/page.py": {*PAGES, RECEIPT},
 }
 # What no result depends on: what only presents, what fetches, what checks the configuration.
-REACHED_BY_NONE = ("core/log.py", "core/command_line.py", "acquire/phantom.py", "config.py")
+REACHED_BY_NONE = ("core/log.py", "core/command_line.py", "core/cluster_jobs.py", "acquire/phantom.py", "config.py")
 NOTHING: set[str] = set()
 
 
@@ -485,7 +486,7 @@ def test_the_digests_cover_all_that_the_scripts_load():
     lines = [line.split() for line in found.stdout.splitlines()]
     assert [line[0] for line in lines] == names
     for name, *loaded in lines:
-        main = code_digest._read_module(scripts / f"{name}.py", "__main__", "")
+        main = code_digest._read_module(scripts / f"{name}.py", "")
         followed = set(code_digest._reached_modules(scripts, main.imports))
         presentation = {f"scanline.core.{module}" for module in ("log", "command_line", "versions", "files")}
         assert set(loaded) - presentation <= followed, name

@@ -17,6 +17,8 @@ rule analyse_labels:
         "<benchmarks>/analyse_labels/{study}.tsv"
     conda:
         "../../envs/split.yaml"
+    resources:
+        **job_class("small"),
     params:
         options=analyse_labels_options,
         code=code_digest("analyse_labels"),
@@ -40,6 +42,8 @@ rule weigh_labels:
         "<benchmarks>/weigh_labels/{study}/{split}.tsv"
     conda:
         "../../envs/split.yaml"
+    resources:
+        **job_class("small"),
     params:
         options=merge_options,
         code=code_digest("weigh_labels"),
@@ -67,6 +71,8 @@ rule plot_label_analysis:
         "<benchmarks>/plot_label_analysis/{study}.tsv"
     conda:
         "../../envs/figures.yaml"
+    resources:
+        **job_class("small"),
     params:
         options=plot_label_analysis_options,
         code=code_digest("plot_label_analysis"),

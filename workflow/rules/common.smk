@@ -11,6 +11,7 @@ SCRIPTS = PROJECT / "workflow/scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 from scanline.config import load_config
+from scanline.core.code_digest import ParsedModules
 from scanline.core.code_digest import code_digest as digest_of_code
 from scanline.core.errors import InputError
 from scanline.figures.options import LABEL_FIGURES as LABEL_FIGURE_NAMES
@@ -22,6 +23,12 @@ IMAGE_TABLES = {"detect": "image_level"}  # evaluation's table of single images;
 LEAK_FREE = ("grouped", "official", "kfold")  # protocols that part no group
 SCAN_THREADS = 32  # fewer, as below, where the machine, or --cores, has fewer
 TRAINING_THREADS = 8
+RESOURCE_CLASSES = {  # memory in MB and run time in minutes of a job's first attempt, where jobs run on a cluster
+    "small": (2_000, 30),  # pages and small figures
+    "cpu": (8_000, 240),  # tables of a study, evaluation
+    "io": (8_000, 720),  # every raw file is read
+    "gpu": (32_000, 720),  # networks; a training job that ran out of time goes on in its next attempt
+}
 
 
 def checked_config():
@@ -33,6 +40,7 @@ def checked_config():
 
 
 CONFIG = checked_config()
+PARSED_MODULES = ParsedModules(Path(".snakemake/scanline/parsed_modules.json"))
 
 
 def one_of(names):
@@ -68,7 +76,7 @@ def splits_by(*protocols):
 def code_digest(rule, *modules):
     """Digest of what the script of `rule` does; `modules` are the registry entries that it picks by name."""
     try:
-        return digest_of_code(SCRIPTS, rule, PROJECT / ENVIRONMENT_OF[rule], modules)
+        return digest_of_code(SCRIPTS, rule, PROJECT / ENVIRONMENT_OF[rule], modules, PARSED_MODULES)
     except InputError as error:
         raise WorkflowError(str(error)) from None
 
@@ -625,6 +633,19 @@ def study_figures(wildcards):
 
 def metrics_of_all_studies():
     return [path for name in CONFIG.by_default for path in run_paths(name, f"metrics/{RUN_FILES}/metrics.json")]
+
+
+def job_class(name):
+    """Resources: memory and run time of a class, which grow with each attempt. Resources are no reason to rerun a job."""
+    mem_mb, minutes = RESOURCE_CLASSES[name]
+
+    def memory(wildcards, attempt):
+        return mem_mb * attempt
+
+    def runtime(wildcards, attempt):
+        return minutes * attempt
+
+    return {"mem_mb": memory, "runtime": runtime}
 
 
 def gpus(wildcards):

@@ -16,6 +16,8 @@ rule scan_files:
     conda:
         "../../envs/curate.yaml"
     threads: SCAN_THREADS
+    resources:
+        **job_class("io"),
     params:
         options=scan_options,
         code=code_digest("scan_files"),
@@ -40,6 +42,8 @@ rule curate_source:
         "<benchmarks>/curate_source/{study}/{source}.tsv"
     conda:
         "../../envs/curate.yaml"
+    resources:
+        **job_class("cpu"),
     params:
         options=curate_options,
         code=curate_digest,
@@ -70,6 +74,8 @@ rule merge_sources:
         "<benchmarks>/merge_sources/{study}.tsv"
     conda:
         "../../envs/curate.yaml"
+    resources:
+        **job_class("cpu"),
     params:
         options=merge_options,
         code=code_digest("merge_sources"),

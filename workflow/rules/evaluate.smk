@@ -47,6 +47,8 @@ rule evaluate_classifier:
         task=tasks_of("binary"),
     conda:
         "../../envs/evaluate.yaml"
+    resources:
+        **job_class("cpu"),
     params:
         options=evaluate_options,
         code=code_digest("evaluate_classifier"),
@@ -102,6 +104,8 @@ rule evaluate_multilabel:
         task=tasks_of("multilabel"),
     conda:
         "../../envs/evaluate.yaml"
+    resources:
+        **job_class("cpu"),
     params:
         options=evaluate_options,
         code=code_digest("evaluate_multilabel"),
@@ -158,6 +162,8 @@ rule evaluate_segmenter:
         task=tasks_of("segment"),
     conda:
         "../../envs/evaluate.yaml"
+    resources:
+        **job_class("cpu"),
     params:
         options=evaluate_options,
         code=code_digest("evaluate_segmenter"),
@@ -227,6 +233,8 @@ rule evaluate_detector:
         task=tasks_of("detect"),
     conda:
         "../../envs/evaluate.yaml"
+    resources:
+        **job_class("cpu"),
     params:
         options=evaluate_options,
         code=code_digest("evaluate_detector"),
@@ -251,6 +259,8 @@ rule compare_splits:
         "<benchmarks>/compare_splits/{study}.tsv"
     conda:
         "../../envs/evaluate.yaml"
+    resources:
+        **job_class("cpu"),
     params:
         options=compare_options,
         code=code_digest("compare_splits"),
@@ -283,6 +293,8 @@ rule compare_tasks:
         "<benchmarks>/compare_tasks/{study}.tsv"
     conda:
         "../../envs/evaluate.yaml"
+    resources:
+        **job_class("small"),
     params:
         options=compare_tasks_options,
         code=code_digest("compare_tasks"),

@@ -28,6 +28,8 @@ rule plot_classifier:
         task=tasks_of("binary"),
     conda:
         "../../envs/figures.yaml"
+    resources:
+        **job_class("cpu"),
     params:
         options=plot_run_options,
         code=code_digest("plot_classifier"),
@@ -69,6 +71,8 @@ rule plot_multilabel:
         task=tasks_of("multilabel"),
     conda:
         "../../envs/figures.yaml"
+    resources:
+        **job_class("cpu"),
     params:
         options=plot_run_options,
         code=code_digest("plot_multilabel"),
@@ -107,6 +111,8 @@ rule plot_detector:
         task=tasks_of("detect"),
     conda:
         "../../envs/figures.yaml"
+    resources:
+        **job_class("cpu"),
     params:
         options=plot_run_options,
         code=code_digest("plot_detector"),
@@ -144,6 +150,8 @@ rule plot_segmenter:
         task=tasks_of("segment"),
     conda:
         "../../envs/figures.yaml"
+    resources:
+        **job_class("cpu"),
     params:
         options=plot_run_options,
         code=code_digest("plot_segmenter"),
@@ -197,6 +205,8 @@ rule plot_study:
         "<benchmarks>/plot_study/{study}.tsv"
     conda:
         "../../envs/figures.yaml"
+    resources:
+        **job_class("small"),
     params:
         options=plot_study_options,
         code=code_digest("plot_study"),
@@ -224,6 +234,8 @@ rule plot_task_comparison:
         "<benchmarks>/plot_task_comparison/{study}.tsv"
     conda:
         "../../envs/figures.yaml"
+    resources:
+        **job_class("small"),
     params:
         options=plot_task_comparison_options,
         code=code_digest("plot_task_comparison"),

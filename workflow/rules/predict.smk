@@ -23,6 +23,7 @@ rule predict_classifier:
         "../../envs/train.yaml"
     threads: TRAINING_THREADS
     resources:
+        **job_class("gpu"),
         gpu=gpus,
     params:
         options=predict_options,
@@ -53,6 +54,7 @@ rule predict_segmenter:
         "../../envs/segment.yaml"
     threads: TRAINING_THREADS
     resources:
+        **job_class("gpu"),
         gpu=gpus,
     params:
         options=predict_options,
@@ -85,6 +87,7 @@ rule predict_detector:
         "../../envs/detect.yaml"
     threads: TRAINING_THREADS
     resources:
+        **job_class("gpu"),
         gpu=gpus,
     params:
         options=predict_detector_options,

@@ -14,6 +14,8 @@ rule cache_pixels:
     conda:
         "../../envs/curate.yaml"
     threads: 2
+    resources:
+        **job_class("io"),
     params:
         options=pixel_options,
         code=code_digest("cache_pixels"),
@@ -35,6 +37,8 @@ rule cache_masks:
         "<benchmarks>/cache_masks/{study}/{size}px/{label}.tsv"
     conda:
         "../../envs/curate.yaml"
+    resources:
+        **job_class("io"),
     params:
         options=mask_options,
         code=code_digest("cache_masks"),

@@ -1,11 +1,15 @@
 """Stage 8, report. In: metrics, receipts, tables, figures. Out: one self-contained page a study, and one over all.
 
-Besides, record_environment writes what is installed in each environment that rules run in.
+Besides, record_environment writes what is installed in each environment that rules run in. Pages are trivial: on a
+cluster they are written where Snakemake runs.
 """
 
 
 localrules:
     record_environment,
+    write_receipt,
+    write_report,
+    write_overview,
 
 
 rule record_environment:

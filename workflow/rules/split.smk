@@ -17,6 +17,8 @@ rule group_images:
         "<benchmarks>/group_images/{study}.tsv"
     conda:
         "../../envs/split.yaml"
+    resources:
+        **job_class("cpu"),
     params:
         code=code_digest("group_images"),
     shell:
@@ -39,6 +41,8 @@ rule split_grouped:
         split=splits_by(*LEAK_FREE),
     conda:
         "../../envs/split.yaml"
+    resources:
+        **job_class("cpu"),
     params:
         options=split_options,
         code=code_digest("split_grouped"),
@@ -64,6 +68,8 @@ rule verify_split:
         split=splits_by(*LEAK_FREE),
     conda:
         "../../envs/split.yaml"
+    resources:
+        **job_class("cpu"),
     params:
         options=split_options,
         code=code_digest("verify_split"),
@@ -91,6 +97,8 @@ rule split_naive_image:
         split=splits_by("naive_image"),
     conda:
         "../../envs/split.yaml"
+    resources:
+        **job_class("cpu"),
     params:
         options=split_options,
         code=code_digest("split_naive_image"),

@@ -30,13 +30,16 @@ rule train_classifier:
         "../../envs/train.yaml"
     threads: TRAINING_THREADS
     resources:
+        **job_class("gpu"),
         gpu=gpus,
+        scratch="",
     params:
         options=train_options,
         store=model_store,
         weights=weights_argument,
         code=code_digest("train_classifier"),
     shell:
+        "SCANLINE_SCRATCH={resources.scratch:q} "
         "python workflow/scripts/train_classifier.py --options {params.options:q} --seed {wildcards.seed}"
         " --threads {threads} --gpus {resources.gpu}"
         " --code {params.code} --store {params.store:q} --pixels {input.pixels:q}"
@@ -68,13 +71,16 @@ rule train_segmenter:
         "../../envs/segment.yaml"
     threads: TRAINING_THREADS
     resources:
+        **job_class("gpu"),
         gpu=gpus,
+        scratch="",
     params:
         options=train_options,
         store=model_store,
         weights=weights_argument,
         code=code_digest("train_segmenter"),
     shell:
+        "SCANLINE_SCRATCH={resources.scratch:q} "
         "python workflow/scripts/train_segmenter.py --options {params.options:q} --seed {wildcards.seed}"
         " --threads {threads} --gpus {resources.gpu}"
         " --code {params.code} --store {params.store:q} --pixels {input.pixels:q}"
@@ -107,13 +113,16 @@ rule train_detector:
         "../../envs/detect.yaml"
     threads: TRAINING_THREADS
     resources:
+        **job_class("gpu"),
         gpu=gpus,
+        scratch="",
     params:
         options=train_options,
         store=model_store,
         weights=weights_argument,
         code=detector_digest("train_detector"),
     shell:
+        "SCANLINE_SCRATCH={resources.scratch:q} "
         "python workflow/scripts/train_detector.py --options {params.options:q} --seed {wildcards.seed}"
         " --threads {threads} --gpus {resources.gpu}"
         " --code {params.code} --store {params.store:q} --receipt {input.receipt:q}"

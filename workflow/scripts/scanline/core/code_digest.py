@@ -8,13 +8,17 @@ Two constants at the top level of a module steer it. `PRESENTATION_ONLY = True` 
 what only it imports, as nothing in it changes a result. `DIGESTED_FILES = ("page.css", ...)` adds the bytes
 of files, named relative to the module's folder. A module that is imported by a computed name, as registries
 do, is not followed: the rule names its pick.
+
+Parsing all modules takes a second, and on a cluster each job's Snakemake would do it twice. So what was found in a
+module can be kept in a file (`ParsedModules`), by the digest of its source.
 """
 
 import ast
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +26,7 @@ from typing import Any
 import yaml
 
 from scanline.core.errors import InputError
+from scanline.core.files import write_json
 
 DIGITS = 16
 
@@ -35,7 +40,52 @@ class _Module:
     presentation_only: bool
 
 
-def code_digest(scripts: Path, rule: str, environment: Path, modules: Sequence[str] = ()) -> str:
+class ParsedModules:
+    """What was found in modules, kept between processes by the digest of their source.
+
+    Args:
+        path: The file. One that is missing, damaged or of another version of this module counts as empty; one that
+            cannot be written is not kept.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._version = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+        self._used: dict[str, _Module] = {}
+        self._known: dict[str, _Module] = {}
+        self._is_new = False
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            kept = json.loads(path.read_text("utf-8"))
+            if kept["version"] == self._version:
+                self._known = {
+                    key: _Module(str(facts["content"]), tuple(facts["imports"]), bool(facts["presentation_only"]))
+                    for key, facts in kept["modules"].items()
+                }
+
+    def find(self, key: str) -> _Module | None:
+        """What was found in the module of this key."""
+        found = self._known.get(key)
+        if found is not None:
+            self._used[key] = found
+        return found
+
+    def keep(self, key: str, module: _Module) -> None:
+        """Keep what was found in a module."""
+        self._known[key] = self._used[key] = module
+        self._is_new = True
+
+    def save(self) -> None:
+        """Write the modules that this process met, where it met a new one."""
+        if self._is_new:
+            values = {key: asdict(module) for key, module in self._used.items()}
+            with suppress(OSError):
+                write_json(self.path, {"version": self._version, "modules": values})
+            self._is_new = False
+
+
+def code_digest(
+    scripts: Path, rule: str, environment: Path, modules: Sequence[str] = (), parsed: ParsedModules | None = None
+) -> str:
     """Digest what the script of a rule does.
 
     Covers the script `<scripts>/<rule>.py`, every module below `scripts` that it imports, directly or not,
@@ -46,6 +96,7 @@ def code_digest(scripts: Path, rule: str, environment: Path, modules: Sequence[s
         rule: Name of the rule and of its script.
         environment: The rule's conda environment file; its `dependencies` count, in any order.
         modules: Dotted names of the modules that the script picks by name from a registry, for this rule.
+        parsed: What earlier processes found in the modules; it does not change the digest.
 
     Returns:
         16 hexadecimal digits.
@@ -54,11 +105,16 @@ def code_digest(scripts: Path, rule: str, environment: Path, modules: Sequence[s
         InputError: If the script, a named module, a declared file or the environment is missing, or does not
             parse.
     """
-    return _code_digest(scripts, rule, environment, tuple(sorted(modules)))
+    digest = _code_digest(scripts, rule, environment, tuple(sorted(modules)), parsed)
+    if parsed is not None:
+        parsed.save()
+    return digest
 
 
 @cache
-def _code_digest(scripts: Path, rule: str, environment: Path, modules: tuple[str, ...]) -> str:
+def _code_digest(
+    scripts: Path, rule: str, environment: Path, modules: tuple[str, ...], parsed: ParsedModules | None
+) -> str:
     script = scripts / f"{rule}.py"
     if not script.is_file():
         raise InputError(
@@ -67,8 +123,8 @@ def _code_digest(scripts: Path, rule: str, environment: Path, modules: tuple[str
             expected=f"the script of rule {rule}",
             next_step="Name it like its rule.",
         )
-    main = _read_module(script, "__main__", "")
-    reached = _reached_modules(scripts, [*main.imports, *_checked(scripts, modules)])
+    main = _read_module(script, "", parsed)
+    reached = _reached_modules(scripts, [*main.imports, *_checked(scripts, modules)], parsed)
     parts = {"script": main.content, "modules": reached, "packages": _pinned_packages(environment)}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:DIGITS]
 
@@ -88,7 +144,7 @@ def _checked(scripts: Path, modules: Sequence[str]) -> Sequence[str]:
     return modules
 
 
-def _reached_modules(scripts: Path, names: Sequence[str]) -> dict[str, str]:
+def _reached_modules(scripts: Path, names: Sequence[str], parsed: ParsedModules | None = None) -> dict[str, str]:
     """Digests of all modules below `scripts` that these imports lead to, by dotted name."""
     reached: dict[str, str] = {}
     seen: set[str] = set()
@@ -102,7 +158,7 @@ def _reached_modules(scripts: Path, names: Sequence[str]) -> dict[str, str]:
         if file is None:  # another package's module, or a name defined in a module
             continue
         package = name if file.name == "__init__.py" else name.rpartition(".")[0]
-        module = _read_module(file, name, package)
+        module = _read_module(file, package, parsed)
         if not module.presentation_only:
             reached[name] = module.content
             waiting += [part for imported in module.imports for part in _with_packages(imported)]
@@ -126,16 +182,28 @@ def _module_file(scripts: Path, name: str) -> Path | None:
 
 
 @cache
-def _read_module(path: Path, name: str, package: str) -> _Module:
-    """Parse one file.
+def _read_module(path: Path, package: str, parsed: ParsedModules | None = None) -> _Module:
+    """Parse one file, unless an earlier process did.
 
     Args:
         path: The file.
-        name: Its dotted name.
         package: The package that its relative imports start from; empty for a script.
+        parsed: What earlier processes found.
     """
+    source = path.read_bytes()
+    key = hashlib.sha256(package.encode() + b"\0" + source).hexdigest()
+    found = parsed.find(key) if parsed is not None else None
+    if found is None:
+        found, declares_files = _parse_module(path, source, package)
+        if parsed is not None and not declares_files:  # the bytes of those files would have to be in the key
+            parsed.keep(key, found)
+    return found
+
+
+def _parse_module(path: Path, source: bytes, package: str) -> tuple[_Module, bool]:
+    """What a source says, and whether it declares files."""
     try:
-        tree = ast.parse(path.read_bytes())
+        tree = ast.parse(source)
     except (SyntaxError, ValueError) as error:
         raise InputError(
             path, found=str(error), expected="Python code", next_step="Mend the file; nothing was run."
@@ -143,13 +211,15 @@ def _read_module(path: Path, name: str, package: str) -> _Module:
     tree = ast.fix_missing_locations(_OnlyWhatRuns().visit(tree))
     constants = _constants(tree)
     digest = hashlib.sha256(ast.unparse(tree).encode())
-    for file in _declared_files(path, constants.get("DIGESTED_FILES")):
+    files = _declared_files(path, constants.get("DIGESTED_FILES"))
+    for file in files:
         digest.update(b"\0" + file.encode() + b"\0" + _bytes_digest(path, file))
-    return _Module(
+    module = _Module(
         content=digest.hexdigest(),
         imports=tuple(sorted(set(_imports(tree, package)))),
         presentation_only=_is_true(constants.get("PRESENTATION_ONLY")),
     )
+    return module, bool(files)
 
 
 class _OnlyWhatRuns(ast.NodeTransformer):

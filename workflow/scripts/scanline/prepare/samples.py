@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from scanline.core.errors import InputError
 from scanline.core.log import logger
+from scanline.core.scratch import map_array
 from scanline.core.tables import SPLIT, drawn_images, read_table
 
 
@@ -79,7 +80,7 @@ def load_samples(
     values = wanted.to_numpy(dtype=np.float32, na_value=np.nan).reshape(-1, len(classes))
     rows = cache.loc[table["image_id"]].to_numpy(dtype=np.int64)
     is_known = ~np.isnan(values).all(axis=1)
-    mapped = np.load(pixels, mmap_mode="r")
+    mapped = map_array(pixels)
     samples = {}
     for subset in sorted(table["subset"].unique()):
         inside = (table["subset"] == subset).to_numpy()

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scanline.core.errors import InputError
+from scanline.core.scratch import map_array
 from scanline.core.tables import SPLIT, drawn_images, read_table
 from scanline.prepare.masks import LESION, UNKNOWN
 from scanline.prepare.samples import Samples
@@ -58,7 +59,7 @@ def load_mask_samples(pixels: Path, index: Path, masks: Path, split: Path) -> Sp
             expected="every image of the split",
             next_step=f"Delete {split} and run again.",
         )
-    pixel_cache, mask_cache = np.load(pixels, mmap_mode="r"), np.load(masks, mmap_mode="r")
+    pixel_cache, mask_cache = map_array(pixels), map_array(masks)
     if pixel_cache.shape != mask_cache.shape:
         raise InputError(
             masks,

@@ -33,6 +33,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scanline.core.errors import InputError
+from scanline.core.scratch import map_array
 from scanline.core.tables import BOXES, IMAGES, SPLIT, drawn_images, read_table
 from scanline.train.boxes import corners_from_xywh, scale_boxes
 from scanline.train.model_spec import ModelSpec
@@ -221,7 +222,7 @@ def load_detection_samples(
                 expected="every image of the split",
                 next_step=f"Delete {split} and run again.",
             )
-    mapped: NDArray[np.uint8] = np.load(pixels, mmap_mode="r")
+    mapped = map_array(pixels)
     found = _boxes_by_image(read_table(boxes, BOXES), sizes, mapped.shape[-1], targets, boxes)
     ids = table["image_id"].to_numpy(dtype=object)
     known_truth = truth.loc[ids, list(targets)].astype("boolean")
