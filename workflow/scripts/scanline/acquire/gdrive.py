@@ -61,7 +61,7 @@ def _list_folder(folder_id: str, where: str) -> dict[str, str]:
         raise InputError(
             where, found=f"no list of its files ({type(error).__name__})", expected="a shared folder", next_step=ADVICE
         ) from error
-    return {file.path: file.id for file in found}
+    return {file.path: file.id for file in found if not isinstance(file, str)}
 
 
 def _request(file: DriveFile) -> Callable[[], Request]:

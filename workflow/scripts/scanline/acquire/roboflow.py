@@ -37,8 +37,8 @@ def _request(options: RoboflowSource, origin: str) -> Callable[[], Request]:
     def request() -> Request:
         deadline = time.monotonic() + LONGEST_SECONDS
         while True:
-            values = _ask(options, origin)
-            link = values.get("export", {}).get("link") if isinstance(values.get("export"), dict) else None
+            export = _ask(options, origin).get("export")
+            link = export.get("link") if isinstance(export, dict) else None
             if link:
                 return Request(str(link))
             if time.monotonic() > deadline:
