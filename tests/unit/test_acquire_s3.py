@@ -17,6 +17,7 @@ from scanline.acquire.methods import acquire, list_files
 from scanline.acquire.options import read_acquire_options
 from scanline.core.errors import InputError
 
+HUSH = "hush-hush"
 KEYS = [f"negatives/patient {number:02d}/slice_{number}.png" for number in range(20)]
 
 
@@ -36,7 +37,7 @@ def bucket(server, tmp_path, monkeypatch):
     for name in ("SCANLINE_OFFLINE", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ENDPOINT_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "SECRET")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", HUSH)
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server)
     client = boto3.client("s3", endpoint_url=server, region_name="us-east-1")
     client.create_bucket(Bucket="heads")
@@ -58,7 +59,7 @@ def refusal(options):
     with pytest.raises(InputError) as caught:
         acquire(options)
     assert "\n" not in str(caught.value)
-    assert "SECRET" not in str(caught.value)
+    assert HUSH not in str(caught.value)
     return str(caught.value)
 
 
@@ -144,12 +145,12 @@ def test_no_bucket_and_no_server_are_one_line(bucket, monkeypatch):
 
 
 def expired(status):
-    body = b"<?xml version='1.0'?><Error><Code>ExpiredToken</Code><Message>token SECRET</Message></Error>"
+    body = b"<?xml version='1.0'?><Error><Code>ExpiredToken</Code><Message>token hush-hush</Message></Error>"
     return Fault(status=status, headers={"Content-Type": "application/xml"}, body=body)
 
 
 def test_an_expired_token_is_told_while_listing_and_while_fetching(bucket, monkeypatch):
-    monkeypatch.setenv("AWS_SESSION_TOKEN", "SECRET")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", HUSH)
     listing = list(s3.remotes_of(source(sample=1)))
     with serving() as site:
         site.faults["/heads"] = [expired(400)]
@@ -187,9 +188,7 @@ def test_the_real_server_resumes_too(bucket, monkeypatch):
     bucket.put_object(Bucket="heads", Key="big/x.bin", Body=body)
     (remote,) = s3.remotes_of(source(prefix="big/"))
     folder = Path("data/x")
-    transfer = download.Transfer(folder, 0)
-    calls = []
-    stopping = download.Transfer(folder, 0, told=lambda count: (calls.append(count), stopping.stop.set())[0])
+    stopping = download.Transfer(folder, 0, told=lambda count: stopping.stop.set() if count else None)
     with pytest.raises(download.StoppedError):
         download.download(remote, stopping)
     (part,) = (folder / ".scanline/parts").glob("*.part")

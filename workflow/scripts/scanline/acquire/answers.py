@@ -23,6 +23,7 @@ LOST = (
     requests.exceptions.ChunkedEncodingError,
     urllib3.exceptions.HTTPError,
 )
+CHANGED = "It was changed since: delete the list in the folder .scanline beside the data, and run again."
 EXPECTED = {
     400: "a request that the server takes",
     401: "credentials that the server takes",
@@ -64,7 +65,8 @@ def check_answer(answer: requests.Response, where: str, advice: str) -> None:
     said = f"HTTP {status} {reason_of(answer)}".rstrip()
     if status in TEMPORARY:
         raise TryAgainError(said, retry_after(answer.headers))
-    raise InputError(where, found=said, expected=EXPECTED.get(status, "the file"), next_step=advice)
+    next_step = CHANGED if status == 412 else advice
+    raise InputError(where, found=said, expected=EXPECTED.get(status, "the file"), next_step=next_step)
 
 
 def reason_of(answer: requests.Response) -> str:
