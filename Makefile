@@ -5,6 +5,8 @@ PYTHON ?= python3
 CORES ?= 2
 DATA ?=
 PRESET ?=
+STUDY ?=
+SOURCE ?=
 # pip options for PyTorch alone, for example on a machine without a GPU:
 # TORCH_OPTIONS="--index-url https://download.pytorch.org/whl/cpu"
 TORCH_OPTIONS ?=
@@ -18,7 +20,7 @@ BENCHMARK_INSTALLED := $(VENV)/.benchmark-installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-unit test-cluster test-cluster-slow lint phe-sich lock docs prune-store cancel-jobs benchmark benchmark-evaluation benchmark-splitting
+.PHONY: help install demo test test-unit test-cluster test-cluster-slow lint phe-sich lock docs prune-store cancel-jobs benchmark benchmark-evaluation benchmark-splitting rescan
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' Makefile
@@ -33,6 +35,9 @@ demo: $(INSTALLED) ## Run the whole workflow on phantom data in two minutes
 phe-sich: $(INSTALLED) ## Run the real study: make phe-sich DATA=<folder> [PRESET=cpu_quick]
 	@$(BIN)/python workflow/scripts/link_data.py --study phe_sich --data "$(DATA)"
 	$(SNAKEMAKE) phe_sich $(if $(PRESET),--config preset=$(PRESET))
+
+rescan: $(INSTALLED) ## List raw files that you changed anew: make rescan STUDY=<study> [SOURCE=<source>] [PRESET=<preset>]
+	@$(BIN)/python workflow/scripts/rescan_source.py --study "$(STUDY)" --source "$(SOURCE)" --preset "$(PRESET)"
 
 test: $(TEST_INSTALLED) lint ## Lint, and run every test
 	$(BIN)/python -m pytest

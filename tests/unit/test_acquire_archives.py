@@ -1,9 +1,11 @@
+import errno
 import io
 import tarfile
 import zipfile
 
 import pytest
 
+from scanline.acquire import archives
 from scanline.acquire.local import acquire
 from scanline.acquire.options import LocalSource
 from scanline.core.errors import InputError
@@ -86,3 +88,61 @@ def test_what_leads_elsewhere_or_is_damaged_is_one_line_and_leaves_no_folder(tmp
     assert "x." in str(caught.value)
     assert not (folder / "x").exists()
     assert not list(tmp_path.rglob("out.png"))
+
+
+def one_line(folder, **keys):
+    with pytest.raises(InputError) as caught:
+        acquire(source(folder, **keys))
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in folder.iterdir()] == [path.name for path in folder.iterdir() if path.is_file()]
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["x.zip", "x.tar.gz"])
+def test_a_small_archive_that_becomes_enormous_is_refused(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(archives, "SMALL_BYTES", 100_000)
+    zeros = bytes(5_000_000)
+    if name.endswith("zip"):
+        with zipfile.ZipFile(tmp_path / name, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("a.png", zeros)
+    else:
+        with tarfile.open(tmp_path / name, "w:gz") as archive:
+            info = tarfile.TarInfo("a.png")
+            info.size = len(zeros)
+            archive.addfile(info, io.BytesIO(zeros))
+    assert "grows out of all proportion" in one_line(tmp_path)
+    assert list(acquire(source(tmp_path, largest_unpacked_gb=0.005))["bytes"]) == [5_000_000]
+
+
+@pytest.mark.parametrize("write", [write_tar, write_zip])
+def test_too_many_files_are_refused(tmp_path, monkeypatch, write):
+    monkeypatch.setattr(archives, "ENTRIES", 3)
+    write(tmp_path / ("x.zip" if write is write_zip else "x.tar"), "a", "b", "c", "d")
+    assert "in 3 files" in one_line(tmp_path)
+
+
+def test_a_password_is_told(tmp_path):
+    write_zip(tmp_path / "x.zip", "a.png")
+    content = bytearray((tmp_path / "x.zip").read_bytes())
+    content[content.index(b"PK\x01\x02") + 8] |= 1  # the flag in the central directory
+    (tmp_path / "x.zip").write_bytes(content)
+    assert "an archive with a password" in one_line(tmp_path)
+
+
+def test_a_disk_too_small_or_full_is_told_and_cleared(tmp_path, monkeypatch):
+    write_zip(tmp_path / "x.zip", "a.png")
+    usage = type("Usage", (), {"free": 2})
+    with monkeypatch.context() as patch:
+        patch.setattr(archives.shutil, "disk_usage", lambda path: usage)
+        assert "GB free where it needs" in one_line(tmp_path)
+    (tmp_path / "x.zip").unlink()
+    write_tar(tmp_path / "x.tar", "a.png")
+
+    def full(content, copy):
+        copy.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(archives.shutil, "copyfileobj", full)
+        assert "x.tar: found No space left on device" in one_line(tmp_path)
+    assert len(acquire(source(tmp_path))) == 1

@@ -98,7 +98,7 @@ def test_what_is_not_there_says_how_to_get_it(tmp_path, make, found):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"method": "ftp"}', "'local', 'phantom' or 'pypi'"),
+        ('{"method": "ftp"}', "any of the expected tags: 'local', 'phantom', 'pypi', 'http'"),
         ('{"method": "local", "path": "x"}', "how_to_get"),
         ('{"method": "local", "path": "x", "how_to_get": "y", "pth": 1}', "pth: found an unknown key"),
         ('{"method": "phantom", "path": "/etc"}', "a folder under data/"),

@@ -17,6 +17,7 @@ rule acquire_source:
         "<logs>/acquire_source/{study}/{source}.log",
     benchmark:
         "<benchmarks>/acquire_source/{study}/{source}.tsv"
+    retries: 2
     conda:
         "../../envs/acquire.yaml"
     params:

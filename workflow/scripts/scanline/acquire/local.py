@@ -24,11 +24,20 @@ def acquire(options: LocalSource) -> pd.DataFrame:
     if not folder.is_dir():
         raise _not_there(options, "a file" if folder.exists() else "nothing there")
     if options.unpack:
-        unpack_archives(folder)
-    files = make_manifest(folder, without=is_archive if options.unpack else None)
+        unpack_archives(folder, options.largest_unpacked_gb)
+    files = list_files(options)
     if files.empty:
         raise _not_there(options, "no file in it")
     return files
+
+
+def list_files(options: LocalSource) -> pd.DataFrame:
+    """Table FILES of what lies there, without the archives in the folder itself that were unpacked."""
+    return make_manifest(Path(options.path), without=_was_unpacked if options.unpack else None)
+
+
+def _was_unpacked(path: str) -> bool:
+    return "/" not in path and is_archive(path)
 
 
 def _not_there(options: LocalSource, found: str) -> InputError:

