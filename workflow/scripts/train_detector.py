@@ -29,7 +29,8 @@ def main() -> None:
     family = detector_family(options.model.architecture)
 
     def fit(folder: Path, device: Any) -> dict[str, Any]:
-        samples = load_detection_samples(**inputs, targets=options.task.targets)
+        classes = {"targets": options.task.targets, "excluded": options.task.excluded_classes}
+        samples = load_detection_samples(**inputs, **classes)
         require_boxes(samples, options.task.targets, args.split)
         job = DetectionJob(options.task, options.model, options.training, args.seed, device)
         return fit_detector(job, samples["train"], samples["val"], folder, args.weights)

@@ -352,6 +352,8 @@ def check_names(study: Study, where: Path) -> None:
                     expected=f"a class that some source's annotators {LOOKED[task.kind]}",
                     next_step=f"Add it to a source's {GIVES[task.kind]}, or choose another target.",
                 )
+        for label in getattr(task, "excluded_classes", ()):
+            known(f"tasks.{name}.excluded_classes", label, set(study.labels) - set(targets_of(task)))
     for name, question in study.questions.items():
         known(f"questions.{name}.label", question.label, study.labels)
         if question.label not in annotated | outlined:
