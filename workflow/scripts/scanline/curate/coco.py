@@ -83,7 +83,7 @@ def read_coco(
 
 def _read_document(path: Path) -> dict[str, list[Any]]:
     try:
-        document = json.loads(path.read_text("utf-8-sig"))
+        document: dict[str, list[Any]] = json.loads(path.read_text("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise _no_coco(path, f"no JSON ({error})") from error
     for part in PARTS:
@@ -228,5 +228,6 @@ def _sides(bbox: object) -> tuple[float, float, float, float]:
 
 
 def _number(value: object) -> float:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and abs(value) < LARGEST else math.nan  # type: ignore[arg-type, operator]
+    if not isinstance(value, int | float) or isinstance(value, bool) or not -LARGEST < value < LARGEST:
+        return math.nan
+    return float(value)

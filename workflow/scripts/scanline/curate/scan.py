@@ -72,7 +72,8 @@ def curate_source(
     source = _Source(name, folder, options.curate, manifest, hashes)
     check_sizes(folder, files, manifest)
     if scan is None:
-        scan = scan_shard(files, manifest, ScanShard(folder=options.folder, shard=0, shards=1))
+        window = options.curate.model_dump(include={"window_center_hu", "window_width_hu"})
+        scan = scan_shard(files, manifest, ScanShard(folder=options.folder, shard=0, shards=1, **window))
     check_complete(scan, files, manifest)
     scanned = inspected_of(scan)
     entries, rejects, others = _read_entries(source, load_adapter(options.curate.adapter), scanned, layout)

@@ -5,7 +5,7 @@
 
 Its defects: every fourth patient has an EDH that nobody boxed; two images are listed and not there; one file is there
 and not listed, and its boxes are; one box stands over the edge by a pixel and one by many; one box has no height, one
-stands there twice, and one is of an image that never was listed. The patients `c...` are also in the phantom ich_roboflow.
+stands there twice, and one is of an image that never was listed. Patients `c...` are in the phantom ich_roboflow too.
 """
 
 import json

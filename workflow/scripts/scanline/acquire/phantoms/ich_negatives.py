@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
 from scanline.acquire.options import PhantomSource
 from scanline.acquire.phantoms.ich_slices import draw_patient
@@ -49,7 +49,7 @@ def write_dicom(path: Path, hu: NDArray[np.float32], patient: int, number: int) 
     """
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = CTImageStorage
-    meta.MediaStorageSOPInstanceUID = f"{ROOT_UID}.{patient}.{number}"
+    meta.MediaStorageSOPInstanceUID = UID(f"{ROOT_UID}.{patient}.{number}")
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
     dataset.SOPClassUID, dataset.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID

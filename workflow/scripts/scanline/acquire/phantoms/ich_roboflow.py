@@ -46,11 +46,10 @@ def write(folder: Path, options: PhantomSource) -> None:
     """Draw all patients into an existing, empty folder; equal options give equal bytes."""
     rng = np.random.default_rng([options.seed, len(CLASSES)])
     documents = {subset: _empty_document() for subset in SUBSETS}
-    patterns = [(COMMON, number, pattern) for number, pattern in enumerate(COMMON_PATTERNS)]
-    patterns += [
-        ("roboflow", number, PATTERNS[number % len(PATTERNS)])
-        for number in range(options.patients - len(COMMON_PATTERNS))
-    ]
+    patterns: list[tuple[str, int, tuple[str, ...]]] = []
+    patterns += [(COMMON, number, pattern) for number, pattern in enumerate(COMMON_PATTERNS)]
+    own = range(options.patients - len(COMMON_PATTERNS))
+    patterns += [("roboflow", number, PATTERNS[number % len(PATTERNS)]) for number in own]
     count = 0
     for cohort, number, classes in patterns:
         for one in draw_patient(options, cohort, number, classes):
