@@ -1,4 +1,4 @@
-"""The phantom sources of ich_detection: drawn alike for one seed, each of their defects met by curation and grouping."""
+"""The phantom sources of ich_detection: equal for equal seeds, each of their defects met by curation and grouping."""
 
 import hashlib
 

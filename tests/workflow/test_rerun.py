@@ -60,6 +60,7 @@ FOLLOWERS = {
 # of the path of the runs of which alone this is true.
 REACHED_BY = {
     "core/tables.py": {"scan_files"},
+    "core/dicom.py": {"scan_files"},
     "core/torchvision_compat.py": TRAIN,
     "curate/adapters/pascal_voc.py": {"curate_source"},
     "curate/merge.py": {"merge_sources"},
@@ -108,7 +109,7 @@ REACHED_BY = {
     "report/page.py": {*PAGES, RECEIPT},
 }
 # What no result depends on: what only presents, what fetches, what checks the configuration.
-REACHED_BY_NONE = ("core/log.py", "core/command_line.py", "acquire/phantom.py", "config.py")
+REACHED_BY_NONE = ("core/log.py", "core/command_line.py", "acquire/phantom.py", "config.py", "curate/adapters/coco.py")
 NOTHING: set[str] = set()
 
 
