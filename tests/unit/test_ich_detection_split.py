@@ -46,11 +46,12 @@ def draw_source(rng: np.random.Generator, name: str) -> pd.DataFrame:
 
 
 def draw_labels(rng: np.random.Generator, table: pd.DataFrame) -> pd.DataFrame:
-    """Classes of the positive images, in runs of a patient's slices, as many of each as COUNTS says; each has one."""
+    """Classes of the positive images, four slices of a patient alike, as many of each as COUNTS says; each has one."""
+    runs = table["patient_id"] + " " + (table.groupby("patient_id").cumcount() // 4).astype("str")
     labels = pd.DataFrame(False, index=table.index, columns=list(STUDY.labels))
     for name, count in COUNTS.items():
         able = table["positive"] & (table["source"].eq("roboflow") if name in RARE else True)
-        order = table["patient_id"].map(dict(zip(table["patient_id"].unique(), rng.random(len(table)), strict=False)))
+        order = runs.map(dict(zip(runs.unique(), rng.permutation(runs.nunique()), strict=True)))
         rows = table.index[able][np.argsort(order[able], kind="stable")]
         labels.loc[rows[:count], name] = True
     common = labels.columns.drop(list(RARE))

@@ -82,7 +82,7 @@ def test_classes_are_numbered_from_1_in_the_order_of_the_targets(files):
     alone = load_detection_samples(**files, targets=("clot",))["train"]
     assert alone.classes[0].tolist() == [1]
     assert alone.n_background == 7
-    assert alone.left_out == {"unknown": 0, "without_box": 0}
+    assert alone.left_out == {"unknown": 0, "without_box": 0, "other_class": 0}
 
 
 @pytest.mark.parametrize(
