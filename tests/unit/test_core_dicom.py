@@ -1,5 +1,7 @@
 """DICOM pixels: rescaled, windowed, turned round where white is least; and nothing but the allowed fields is read."""
 
+from contextlib import suppress
+
 import numpy as np
 import pydicom
 import pytest
@@ -86,6 +88,15 @@ def test_a_truncated_file_is_refused(length):
     content = dicom(RAMP)
     with pytest.raises(ImageError):
         decode_dicom(content[:-length], BRAIN)
+
+
+@given(st.dictionaries(st.integers(132, len(dicom(RAMP)) - 1), st.integers(0, 255), min_size=1, max_size=5))
+def test_any_damage_is_an_image_error_or_other_pixels(changes):
+    content = bytearray(dicom(RAMP))
+    for place, value in changes.items():
+        content[place] = value
+    with suppress(ImageError):
+        decode_dicom(bytes(content), BRAIN)
 
 
 def test_a_file_is_known_by_its_content():

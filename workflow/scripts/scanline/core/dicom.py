@@ -4,6 +4,7 @@ Only the elements of `ALLOWED` are read: no name, date or address ever leaves th
 """
 
 import io
+import struct
 from collections.abc import Iterable
 
 import numpy as np
@@ -29,6 +30,18 @@ PIXELS = (
     "PixelData",
 )
 ALLOWED = (*IDENTITY, *RESCALE, *PIXELS)
+# What pydicom raises on bytes that are none of a file; most of its own errors are of these kinds.
+DAMAGED = (
+    InvalidDicomError,
+    BytesLengthException,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    EOFError,
+    struct.error,
+)
 MAGIC_PLACE, MAGIC = 128, b"DICM"
 
 
@@ -62,19 +75,9 @@ def decode_dicom(content: bytes, window: Window) -> tuple[NDArray[np.uint8], dic
         slope, intercept = (_number(dataset, name, default) for name, default in zip(RESCALE, (1.0, 0.0), strict=True))
         grey = windowed(stored * slope + intercept, window)
         identity = dict(_identity(dataset, IDENTITY))
-    except NotImplementedError as error:
-        raise ImageError(f"DICOM compressed in a way that is not decoded here: {error}") from error
     except RuntimeError as error:
         raise ImageError(f"DICOM compressed in a way that is not decoded here: {str(error).splitlines()[0]}") from error
-    except (
-        InvalidDicomError,
-        BytesLengthException,
-        AttributeError,
-        ValueError,
-        TypeError,
-        EOFError,
-        KeyError,
-    ) as error:
+    except DAMAGED as error:
         raise ImageError(f"damaged DICOM: {error}") from error
     return 255 - grey if dataset.PhotometricInterpretation == "MONOCHROME1" else grey, identity
 
