@@ -226,7 +226,8 @@ def test_rsna_labels_come_from_the_table_and_patients_from_the_headers(rsna_imag
     assert truth(tables, "stage_2_train/ID_0a") == {"iph": True, "sah": False, "edh": False}
     assert truth(tables, "stage_2_train/ID_1a") == {"iph": False, "sah": False, "edh": False}
     assert truth(tables, "stage_2_train/ID_2a") == {"iph": False, "sah": True, "edh": True}
-    assert tables.rejects.empty
+    assert reasons(tables) == {"class_ignored": 1}
+    assert tables.rejects["detail"].item() == "'any' is on 2 images"
     assert (flow["files"], flow["images"], flow["annotations"]) == (4, 3, 1)
 
 
@@ -244,7 +245,7 @@ def test_rsna_rows_that_contradict_each_other_leave_the_label_unknown(rsna_image
 
 def test_rsna_any_that_says_otherwise_is_noted(rsna_images):
     tables, _ = rsna(rsna_images, [*rsna_rows("ID_0a", 0, 0, 0, 1), *ROWS[4:]])
-    assert reasons(tables) == {"any_contradicts": 1}
+    assert reasons(tables) == {"any_contradicts": 1, "class_ignored": 1}
 
 
 def test_rsna_rows_and_images_without_each_other_are_refused(rsna_images):

@@ -95,6 +95,7 @@ def curate_source(
     rejects = [*rejects, *refused, *_refuse_orphans(entries, verdicts, refused, rejects)]
     rejects += [reject for verdict in verdicts for reject in verdict.rejects]
     rejects += _note_channels(kept, images)
+    rejects += _note_ignored_labels(kept, options.curate)
     rejects += _note_others(others, options.curate)
     _check_nothing_lost(source, verdicts, rejects)
     patients = _patients(source)
@@ -226,6 +227,20 @@ def _note_channels(kept: Iterable[Entry], images: Mapping[str, Inspected]) -> li
         )
         for entry in kept
         if "A" in (channels := images[entry.path].channels)
+    ]
+
+
+def _note_ignored_labels(kept: Iterable[Entry], options: CurateOptions) -> list[Reject]:
+    """Count, for each ignored class of a layout's own table, the images that show it; boxes are counted one by one."""
+    shown = Counter(
+        (entry.annotation_path or entry.path, name)
+        for entry in kept
+        for name, value in (entry.labels or {}).items()
+        if value and name in options.ignored_classes
+    )
+    return [
+        Reject(path, None, "noted", "class_ignored", f"{name!r} is on {count} images")
+        for (path, name), count in sorted(shown.items())
     ]
 
 
