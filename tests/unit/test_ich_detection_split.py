@@ -13,6 +13,7 @@ from split_cohorts import images_table
 
 from scanline.config import load_config
 from scanline.split.groups import find_groups
+from scanline.split.policies import balanced_columns
 from scanline.split.protocols import assign_split
 from scanline.split.receipt import count_subsets, describe_balance
 from scanline.split.verify import verify_split
@@ -101,12 +102,15 @@ def test_every_subset_has_its_share_of_images(study):
         assert abs((split["subset"] == subset).mean() - share) < 0.005
 
 
-def test_negatives_are_half_of_each_subset_by_itself_and_little_is_dropped_for_it(study):
+def test_negatives_are_half_of_each_subset_by_itself_and_nothing_is_dropped_for_it(study):
     images, labels, split, _ = study
     policies = describe_balance(images, labels, split, OPTIONS)["policies"]
+    without = balanced_columns(labels, ["none"])["none"].dropna()
+    natural = without.mean()
     for subset in SUBSETS:
         assert abs(policies[subset]["share"] - 0.5) <= 0.02
-    assert split["dropped_by"].notna().mean() < 0.01
+        assert abs(policies[subset]["share"] - natural) < 0.01  # it is balanced by: nothing need be dropped
+    assert split["dropped_by"].notna().sum() == 0
 
 
 def test_each_class_has_its_share_in_each_subset(study):
