@@ -354,3 +354,20 @@ def test_the_yardsticks_of_the_study_name_what_its_tables_show():
     assert shown["segment", None, "patient_dice_median"] == 0.66
     dice, iou = shown["segment", "naive_image", "pooled_dice"], shown["segment", "naive_image", "iou"]
     assert iou == pytest.approx(dice / (2 - dice), abs=5e-4)  # as of pixels counted together
+
+
+def test_excluded_classes_are_labels_of_the_study_and_no_targets(project):
+    def change(name):
+        return lambda study: study["tasks"]["detect"].update(excluded_classes=[name])
+
+    for name in ("haemorrhage", "fracture"):
+        message = refused(project, change(name))
+        assert f"tasks.detect.excluded_classes: found '{name}'; expected one of perihaematomal_oedema" in message
+    edit(project, change("perihaematomal_oedema"))
+
+
+def test_a_class_is_used_or_ignored(project):
+    def change(study):
+        study["sources"]["phe_sich_ids"]["curate"]["ignored_classes"] = ["a"]
+
+    assert "not in both as 'a' is" in refused(project, change)

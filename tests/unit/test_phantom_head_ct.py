@@ -19,8 +19,9 @@ from scanline.acquire.phantoms.haemorrhage import (
     draw_haemorrhage,
     draw_kind,
 )
-from scanline.acquire.phantoms.head_ct import BASE_MM, draw_head, draw_slice, skull_depth, window
+from scanline.acquire.phantoms.head_ct import BASE_MM, draw_head, draw_slice, skull_depth
 from scanline.acquire.phantoms.shapes import Grid, blur, capsule, draw_waves
+from scanline.core.images import Window, windowed
 
 few = settings(max_examples=25, deadline=None, derandomize=True)  # the shapes are statements about drawn heads
 seeds = st.integers(0, 2**32 - 1)
@@ -74,17 +75,17 @@ def solidity(mask):
 
 @pytest.mark.parametrize(("hu", "grey"), [(-1000, 0), (0, 0), (40, 128), (80, 255), (3000, 255), (8, 26), (16, 51)])
 def test_window_is_exact(hu, grey):
-    assert window(np.array([hu], np.float32))[0] == grey  # 127.5 rounds to the even 128
+    assert windowed(np.array([hu], np.float32), Window())[0] == grey  # 127.5 rounds to the even 128
 
 
 @given(st.floats(-1e4, 1e4), st.floats(-500, 500), st.floats(1, 4000))
 def test_window_follows_the_formula(hu, center, width):
-    grey = window(np.array([hu]), center, width)[0]
+    grey = windowed(np.array([hu]), Window(center, width))[0]
     assert abs(grey - 255 * min(max((hu - center) / width + 0.5, 0), 1)) < 0.5 + 1e-6
 
 
 def test_window_edges_and_type():
-    edges = window(np.array([[-160.0, 240.0]]), 40, 400)
+    edges = windowed(np.array([[-160.0, 240.0]]), Window(40, 400))
     assert edges.dtype == np.uint8
     assert edges.tolist() == [[0, 255]]
 

@@ -176,7 +176,7 @@ def test_two_positive_groups_cannot_serve_three_subsets():
 
 def test_an_unknown_class_and_other_images():
     images, labels = random_cohort(0, 10)
-    with pytest.raises(InputError, match="found 'blood'; expected one of bleed, oedema"):
+    with pytest.raises(InputError, match="found 'blood'; expected none, or one of bleed, oedema"):
         split_of(images, labels, balance=("blood",))
     with pytest.raises(InputError, match=r"labels table: image_id: found 1 images missing .* 's/000_00'"):
         split_of(images, labels.iloc[1:])

@@ -12,7 +12,7 @@ from scanline.core.options import check_options
 from scanline.core.tables import SPLIT, drawn_images, validate
 from scanline.split.groups import find_groups
 from scanline.split.options import GroupedSplit, target_shares
-from scanline.split.policies import apply_policies, count_policies, images_of_kind
+from scanline.split.policies import apply_policies, balanced_columns, count_policies, images_of_kind
 from scanline.split.protocols import assign_split
 from scanline.split.receipt import describe_balance
 from scanline.split.verify import verify_split
@@ -204,3 +204,20 @@ def test_a_policy_that_cannot_be_met_is_one_line(policy):
     split, labels = split_cohort(4)
     with pytest.raises(InputError, match=r"policies\.test: found"):
         apply_policies(split, labels.assign(bleed=labels["bleed"] & False), with_policies(test=policy), 0)
+
+
+def test_none_is_true_where_every_class_is_known_to_be_absent_and_null_where_one_may_be_there():
+    values = [(False, False), (True, False), (True, None), (False, None), (None, None)]
+    labels = pd.DataFrame(values, columns=["bleed", "oedema"], index=list("abcde")).astype("boolean")
+    found = balanced_columns(labels.assign(image_id=labels.index), ["none", "oedema"])
+    assert [None if pd.isna(value) else bool(value) for value in found["none"]] == [True, False, False, None, None]
+    assert found["oedema"].equals(labels["oedema"])
+
+
+def test_a_split_balanced_by_none_has_its_share_in_every_subset():
+    images, labels = random_cohort(3)
+    options = grouped(balance=("none", "bleed", "oedema"))
+    split = assign_split(images, find_groups(images), labels, options)
+    without = balanced_columns(labels, ["none"])["none"].set_axis(labels["image_id"])
+    found = without.loc[split["image_id"]].groupby(split["subset"].to_numpy()).mean()
+    assert (found - without.mean()).abs().max() < 0.01

@@ -32,9 +32,26 @@ def files(tmp_path):
 def test_unknown_images_and_positives_without_a_box_are_left_out_and_counted(files):
     samples = load_detection_samples(**files, targets=("bleed",))
     assert {name: len(subset) for name, subset in samples.items()} == {"test": 6, "train": 6, "val": 4}
-    assert all(subset.left_out == {"unknown": 1, "without_box": 1} for subset in samples.values())
+    expected = {"unknown": 1, "without_box": 1, "other_class": 0}
+    assert all(subset.left_out == expected for subset in samples.values())
     assert samples["train"].n_background == 3  # and stay in
     assert samples["train"].boxes[1].shape == (0, 4)
+
+
+def test_images_that_show_an_excluded_class_alone_leave_the_task_and_are_counted(files):
+    labels = pd.read_parquet(files["labels"])
+    before = load_detection_samples(**files, targets=("bleed",))["train"]
+    labels["clot"] = pd.array([True, True, True, None, False, *[False] * (len(labels) - 5)], dtype="boolean")
+    labels.to_parquet(files["labels"])
+    samples = load_detection_samples(**files, targets=("bleed",), excluded=("clot",))["train"]
+    assert samples.left_out == {"unknown": 1, "without_box": 1, "other_class": 1}
+    assert set(before.image_ids) - set(samples.image_ids) == {"made/001"}  # 0 and 2 bleed as well, 3 is unknown
+    assert load_detection_samples(**files, targets=("bleed",))["train"].left_out["other_class"] == 0
+
+
+def test_an_excluded_class_has_to_be_one_of_the_labels(files):
+    with pytest.raises(InputError, match="no class 'clot'"):
+        load_detection_samples(**files, targets=("bleed",), excluded=("clot",))
 
 
 def test_boxes_become_corners_in_cache_pixels(files):
@@ -65,7 +82,7 @@ def test_classes_are_numbered_from_1_in_the_order_of_the_targets(files):
     alone = load_detection_samples(**files, targets=("clot",))["train"]
     assert alone.classes[0].tolist() == [1]
     assert alone.n_background == 7
-    assert alone.left_out == {"unknown": 0, "without_box": 0}
+    assert alone.left_out == {"unknown": 0, "without_box": 0, "other_class": 0}
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,7 @@ FOLLOWERS = {
 REACHED_BY = {
     "core/tables.py": {"scan_files"},
     "core/scratch.py": TRAIN,
+    "core/dicom.py": {"scan_files"},
     "core/torchvision_compat.py": TRAIN,
     "curate/adapters/pascal_voc.py": {"curate_source"},
     "curate/merge.py": {"merge_sources"},
@@ -110,7 +111,14 @@ REACHED_BY = {
     "report/page.py": {*PAGES, RECEIPT},
 }
 # What no result depends on: what only presents, what fetches, what checks the configuration.
-REACHED_BY_NONE = ("core/log.py", "core/command_line.py", "core/cluster_jobs.py", "acquire/phantom.py", "config.py")
+REACHED_BY_NONE = (
+    "core/log.py",
+    "core/command_line.py",
+    "core/cluster_jobs.py",
+    "acquire/phantom.py",
+    "config.py",
+    "curate/adapters/coco.py",
+)
 NOTHING: set[str] = set()
 
 

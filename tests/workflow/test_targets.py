@@ -49,6 +49,16 @@ def test_the_demo_stays_small():
     assert made <= 48
 
 
+def test_the_demo_has_the_study_of_several_sources(tmp_path):
+    command = (sys.executable, "-m", "snakemake", "--dry-run", "ich_detection")
+    answer = run(*command, "--config", f"results={tmp_path}", "preset=demo")
+    assert answer.returncode == 0, answer.stderr
+    table = answer.stdout.split("Job stats:\n")[1].split("\n\n")[0].splitlines()[2:]
+    jobs = {rule: int(count) for rule, count in map(str.split, table)}
+    assert (jobs["curate_source"], jobs["train_detector"], jobs["train_classifier"]) == (3, 2, 1)
+    assert jobs["total"] <= 32  # 16 for data, split and pages, five for each of three models
+
+
 def test_the_demo_has_every_kind_of_task():
     kinds = {"classifier": 2, "multilabel": 1, "detector": 1, "segmenter": 1}
     jobs = jobs_under("demo")

@@ -168,6 +168,8 @@ def scan_options(wildcards):
             "folder": source.acquire.path,
             "shard": int(wildcards.shard),
             "shards": source.curate.scan_shards,
+            "window_center_hu": source.curate.window_center_hu,
+            "window_width_hu": source.curate.window_width_hu,
         }
     )
 
@@ -259,7 +261,9 @@ def predict_options(wildcards):
 
 def predict_detector_options(wildcards):
     study = study_of(wildcards)
-    return as_json({"targets": study.tasks[wildcards.task].targets, "device": study.training.device})
+    task = study.tasks[wildcards.task]
+    classes = {"targets": task.targets, "excluded_classes": task.excluded_classes}
+    return as_json({**classes, "device": study.training.device})
 
 
 def detector_digest(rule):

@@ -19,7 +19,8 @@ def main() -> None:
     args = parse_arguments(__doc__, "options", "threads", "model", *TABLES, "detections", "predicted")
     options = read_options(PredictDetectorOptions, args.options)
     device = prepare_device(options.device, args.threads)
-    samples = load_detection_samples(**{name: getattr(args, name) for name in TABLES}, targets=options.targets)
+    classes = {"targets": options.targets, "excluded": options.excluded_classes}
+    samples = load_detection_samples(**{name: getattr(args, name) for name in TABLES}, **classes)
     spec, detector = load_detector(args.model, device)
     require_fit(spec, samples, options.targets)
     detections, predicted = detect_samples(detector, options.targets, samples)

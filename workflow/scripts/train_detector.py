@@ -27,11 +27,11 @@ def main() -> None:
     args = parse_arguments(__doc__, *names.split(), *TABLES)
     options = read_options(TrainDetectorOptions, args.options)
     inputs = {name: getattr(args, name) for name in TABLES}
-    family = detector_family(options.model.architecture)
+    family, targets = detector_family(options.model.architecture), options.task.targets
 
     def fit(folder: Path, device: Any) -> dict[str, Any]:
-        samples = load_detection_samples(**inputs, targets=options.task.targets)
-        require_boxes(samples, options.task.targets, args.split)
+        samples = load_detection_samples(**inputs, targets=targets, excluded=options.task.excluded_classes)
+        require_boxes(samples, targets, args.split)
         job = DetectionJob(options.task, options.model, options.training, args.seed, device)
         return fit_detector(job, samples["train"], samples["val"], folder, args.weights)
 

@@ -19,7 +19,7 @@ from scanline.evaluate.task_comparison_options import Question
 from scanline.figures.options import FigureOptions
 from scanline.prepare.options import PixelOptions
 from scanline.report.kinds import KINDS
-from scanline.split.options import SplitOptions, classes_named
+from scanline.split.options import NO_CLASS, SplitOptions, classes_named
 from scanline.train.options import ClassifyTask, SegmentTask, Task, TrainingOptions, kind_of_network
 from scanline.train.study_options import StudyModel
 
@@ -317,7 +317,7 @@ def check_names(study: Study, where: Path) -> None:
                 next_step="Rename the split: a path must show that its split leaks.",
             )
         for label in getattr(split, "balance", ()):
-            known(f"splits.{name}.balance", label, study.labels)
+            known(f"splits.{name}.balance", label, (*study.labels, NO_CLASS))
         for source_name in getattr(split, "external_sources", ()):
             known(f"splits.{name}.external_sources", source_name, study.sources)
         for subset, policy in getattr(split, "policies", {}).items():
@@ -352,6 +352,8 @@ def check_names(study: Study, where: Path) -> None:
                     expected=f"a class that some source's annotators {LOOKED[task.kind]}",
                     next_step=f"Add it to a source's {GIVES[task.kind]}, or choose another target.",
                 )
+        for label in getattr(task, "excluded_classes", ()):
+            known(f"tasks.{name}.excluded_classes", label, set(study.labels) - set(targets_of(task)))
     for name, question in study.questions.items():
         known(f"questions.{name}.label", question.label, study.labels)
         if question.label not in annotated | outlined:

@@ -4,6 +4,7 @@ import io
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,25 @@ PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"  # the last chunk, whole: no other c
 
 class ImageError(Exception):
     """A file that is no image, or a damaged one."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """The values that are spread over grey, in Hounsfield units for CT; the brain's by default."""
+
+    center_hu: float = 40.0
+    width_hu: float = 80.0
+
+
+def windowed(values: NDArray[np.floating], window: Window) -> NDArray[np.uint8]:
+    """Map values to 8-bit grey, of the same shape.
+
+    y = ((x - center) / width + 0.5) * 255, clipped to 0 ... 255 and rounded: the VOI LUT function
+    LINEAR_EXACT of DICOM PS3.3, C.11.2.1.3.2. center - width / 2 is black, center + width / 2 is white.
+    """
+    black = window.center_hu - window.width_hu / 2
+    above_black = np.clip(np.asarray(values, np.float64) - black, 0, window.width_hu)
+    return np.rint(255 * above_black / window.width_hu).astype(np.uint8)
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:

@@ -7,16 +7,35 @@ holds `class Options(scanline.core.options.Options)`, the keys of `layout` in th
         -> tuple[list[Entry], list[Reject], list[str]]
 
 which sorts the manifest's files (paths relative to `folder`) into entries, rejects, and paths that are no part
-of the layout. It opens annotations and no images. Every file stands in exactly one of the three, as a path of an
-entry, as a file-level reject (action refused, `row` None), or among the others; `scanline.curate.scan` checks it.
+of the layout. An adapter that knows images by their DICOM headers has `match_entries(folder, headers, options)`
+instead, `headers` being the files with what the scan read of them. It opens annotations and no images. Every file
+stands in exactly one of the three, as a path of an entry, as a file-level reject (action refused, `row` None), or among
+the others; `scanline.curate.scan` checks it.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from scanline.core.options import Options
+
+
+@dataclass(frozen=True)
+class Header:
+    """What is read of a DICOM file's header; None where it says nothing.
+
+    Attributes:
+        patient: PatientID.
+        series: SeriesInstanceUID.
+        image: SOPInstanceUID.
+        number: InstanceNumber.
+    """
+
+    patient: str | None = None
+    series: str | None = None
+    image: str | None = None
+    number: str | None = None
 
 
 @dataclass(frozen=True)
@@ -31,6 +50,8 @@ class Box:
         height: Bottom edge minus top edge.
         row: The box's row in the annotation file where one table holds those of many images, from 0, the heading not
             counted; None where the file is the image's own and the boxes are in its order.
+        path: The file that holds the box, where that is not the entry's annotation_path.
+        problem: Why the adapter refuses the box, as a reject's reason; None where it has no objection.
     """
 
     label: str
@@ -39,6 +60,8 @@ class Box:
     width: float
     height: float
     row: int | None = None
+    path: str | None = None
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,10 +80,11 @@ class Entry:
         declared_size: (width, height) that the annotation states, in pixels.
         annotation_path: The file that holds the annotation.
         mask_path: The mask of the source's `mask_class`.
-        labels: Class as the source spells it to whether the image shows it, where the layout's own table says so:
-            then boxes add places and decide nothing. None where labels come from boxes and masks.
+        labels: Class as the source spells it to whether the image shows it (None: unknown), where the layout's own
+            table says so: then boxes add places and decide nothing. None where labels come from boxes and masks.
         metadata: More columns of the images table, such as age_years, sex, view; None where unknown.
         name: What stands behind the source's name in image_id; None for the path without its suffix.
+        doubtful: Whether the source has a box of it that is of no class: no class without a box is then known.
     """
 
     path: str
@@ -71,9 +95,10 @@ class Entry:
     declared_size: tuple[int, int] | None = None
     annotation_path: str | None = None
     mask_path: str | None = None
-    labels: Mapping[str, bool] | None = None
+    labels: Mapping[str, bool | None] | None = None
     metadata: Mapping[str, object] = field(default_factory=dict)
     name: str | None = None
+    doubtful: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,3 +130,13 @@ class Adapter(Protocol):
 
     def read_entries(self, folder: Path, files: Sequence[str], options: Any) -> Entries:
         """Sort the files of a source into entries, rejects and others."""
+
+
+@runtime_checkable
+class HeaderAdapter(Protocol):
+    """The interface of a module there that knows images by their DICOM headers."""
+
+    Options: type[Options]
+
+    def match_entries(self, folder: Path, headers: Mapping[str, Header | None], options: Any) -> Entries:
+        """Sort the files of a source, None being the header of what is no DICOM file."""

@@ -4,7 +4,10 @@ It knows nothing of the layout: which of the files are images, masks or annotati
 layout, class or label never reads the pixels again.
 """
 
+import json
 from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,10 @@ from pandera.pandas import Column, DataFrameSchema
 from pydantic import Field
 
 from scanline.core.errors import InputError
+from scanline.core.images import Window
 from scanline.core.options import Options
 from scanline.core.tables import validate
+from scanline.curate.entries import Header
 from scanline.curate.inspection import Grey, Inspected, inspect_all, inspect_image
 
 SCAN = DataFrameSchema(
@@ -32,6 +37,7 @@ SCAN = DataFrameSchema(
         "grey_min": Column("Int64", nullable=True, coerce=True),
         "grey_max": Column("Int64", nullable=True, coerce=True),
         "odd_values": Column("str", coerce=True),
+        "header": Column("str", nullable=True, coerce=True),  # JSON, of DICOM files
     },
     strict=True,
     ordered=True,
@@ -45,6 +51,8 @@ class ScanShard(Options):
     folder: str = Field(description="Folder of the raw files, relative to the project.")
     shard: int = Field(ge=0, description="Number of the shard, from 0.")
     shards: int = Field(ge=1, description="How many there are.")
+    window_center_hu: float = Field(default=40, description="Middle of the grey values of DICOM images.")
+    window_width_hu: float = Field(default=80, gt=0, description="From their black to their white.")
 
 
 def scan_shard(files: pd.DataFrame, manifest: Path, options: ScanShard, threads: int | None = None) -> pd.DataFrame:
@@ -66,7 +74,8 @@ def scan_shard(files: pd.DataFrame, manifest: Path, options: ScanShard, threads:
     mine = files.sort_values("path").iloc[options.shard :: options.shards]
     folder = Path(options.folder)
     check_sizes(folder, mine, manifest)
-    found = inspect_all(inspect_image, folder, mine["path"].tolist(), "file", threads)
+    inspect = partial(inspect_image, window=Window(options.window_center_hu, options.window_width_hu))
+    found = inspect_all(inspect, folder, mine["path"].tolist(), "file", threads)
     check_hashes(folder, found, dict(zip(mine["path"], mine["sha256"], strict=True)), manifest)
     rows = [_row(path, inspected) for path, inspected in found.items()]
     return validate(pd.DataFrame(rows, columns=list(SCAN.columns)), SCAN, "scan table")
@@ -89,6 +98,7 @@ def _row(path: str, found: Inspected) -> dict[str, object]:
         "grey_min": None if grey is None else grey.least,
         "grey_max": None if grey is None else grey.largest,
         "odd_values": " ".join(map(str, found.odd_values)),
+        "header": None if found.header is None else json.dumps(asdict(found.header), sort_keys=True),
     }
 
 
@@ -110,6 +120,7 @@ def _inspected(row: Mapping[Hashable, Any]) -> Inspected:
         channels=tuple(row["channels"].split()),
         grey=Grey(row["grey_mean"], row["grey_sd"], int(row["grey_min"]), int(row["grey_max"])),
         odd_values=tuple(map(int, row["odd_values"].split())),
+        header=None if row["header"] is None else Header(**json.loads(row["header"])),
     )
 
 

@@ -13,13 +13,16 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from scanline.core.images import ImageError, grey_pixels, opened_image
+from scanline.core.dicom import IDENTITY, decode_dicom, is_dicom
+from scanline.core.images import ImageError, Window, grey_pixels, opened_image
 from scanline.core.log import progress
+from scanline.curate.entries import Header
 from scanline.curate.phash import perceptual_hash
 from scanline.curate.thumbnails import make_thumbnail
 
 PNG_DEPTH = 24  # place of the byte that says how many bits a channel has
 SHOWN = 5  # odd values of a mask
+BRAIN = Window()
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Inspected:
         channels: Names of an image's channels.
         grey: Statistics of the grey values; None where it did not decode.
         odd_values: Grey values that no binary mask has, the first few; none where all are 0 and 255, or 0 and 1.
+        header: Of a DICOM file.
     """
 
     sha256: str | None
@@ -55,6 +59,7 @@ class Inspected:
     channels: tuple[str, ...] = ()
     grey: Grey | None = None
     odd_values: tuple[int, ...] = ()
+    header: Header | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -68,11 +73,16 @@ def inspect_file(path: Path) -> Inspected:
     return Inspected(_sha256(content), problem="no such file" if content is None else None)
 
 
-def inspect_image(path: Path) -> Inspected:
-    """Hash, decode and measure a file that may be an image or a mask: read once, whatever it turns out to be."""
+def inspect_image(path: Path, window: Window = BRAIN) -> Inspected:
+    """Hash, decode and measure a file that may be an image or a mask: read once, whatever it turns out to be.
+
+    Args:
+        path: The file.
+        window: What DICOM's values become grey by.
+    """
     content = _content(path)
     try:
-        pixels, channels = _decode(content)
+        pixels, channels, header = _decode(content, window)
     except ImageError as error:
         return Inspected(_sha256(content), problem=str(error))
     thumbnail = make_thumbnail(pixels)
@@ -86,11 +96,12 @@ def inspect_image(path: Path) -> Inspected:
         channels=channels,
         grey=grey,
         odd_values=_odd_values(pixels, grey),
+        header=header,
     )
 
 
-def _decode(content: bytes | None) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """Grey pixels and the names of the channels that an image had.
+def _decode(content: bytes | None, window: Window) -> tuple[NDArray[np.uint8], tuple[str, ...], Header | None]:
+    """Grey pixels, the names of the channels that an image had, and the header of DICOM.
 
     Grey files are decoded by others to the same pixels as by Pillow, and sooner: 8-bit PNG by OpenCV, without a pause
     at each of its many small chunks, and refused where rows are missing; JPEG by simplejpeg, and where that warns of
@@ -98,16 +109,19 @@ def _decode(content: bytes | None) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """
     if content is None:
         raise ImageError("no such file")
+    if is_dicom(content):
+        windowed_pixels, fields = decode_dicom(content, window)
+        return windowed_pixels, ("L",), Header(*(fields.get(name) for name in IDENTITY))
     with opened_image(content) as image:
         if image.format == "JPEG" and image.mode == "L":
             with contextlib.suppress(ValueError):
                 return simplejpeg.decode_jpeg(content, "GRAY", strict=True)[:, :, 0], image.getbands()
         if image.format != "PNG" or image.mode != "L" or content[PNG_DEPTH] != 8:
-            return grey_pixels(image), image.getbands()
+            return grey_pixels(image), image.getbands(), None
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
         if pixels is None:
             raise ImageError("damaged: its rows do not decode")
-        return np.asarray(pixels, dtype=np.uint8), image.getbands()
+        return np.asarray(pixels, dtype=np.uint8), image.getbands(), None
 
 
 def measure_grey(pixels: NDArray[np.uint8]) -> Grey:

@@ -63,29 +63,59 @@ def _judge_boxes(
     kept: list[tuple[str, Box]] = []
     suspects: set[str] = set()
     rejects: list[Reject] = []
-    for index, box in enumerate(entry.boxes or ()):
-        label = options.classes[box.label]
+    for index, drawn in enumerate(entry.boxes or ()):
+        path, row = drawn.path or entry.annotation_path or entry.path, index if drawn.row is None else drawn.row
+        of_size = "unknown size" if size is None else f"{size[0]} x {size[1]}"
+        place = f"{_sides(drawn)} in {entry.path} of {of_size}"
+        if drawn.label in options.ignored_classes:
+            rejects.append(Reject(path, row, "refused", "class_ignored", f"{drawn.label!r}, {place}"))
+            continue
+        label, box = options.classes[drawn.label], clip_box(drawn, size, options.box_clip_px)
         reason = box_problem(box, size)
         if reason is None:
             kept.append((label, box))
+            if box != drawn:
+                detail = f"{place} cut at the edge: {_sides(box)}"
+                rejects.append(Reject(path, row, "repaired", "box_clipped", detail))
             continue
         suspects.add(label)
-        row = index if box.row is None else box.row
-        place = f"x {box.x:g}, y {box.y:g}, width {box.width:g}, height {box.height:g}"
-        of_size = "unknown size" if size is None else f"{size[0]} x {size[1]}"
-        detail = f"{place} in {entry.path} of {of_size}"
+        detail = place
         if entry.labels is None:
             detail += f": whether it shows {label} is unknown unless another of its boxes says so"
-        rejects.append(Reject(entry.annotation_path or entry.path, row, "refused", reason, detail))
+        rejects.append(Reject(path, row, "refused", reason, detail))
+    if entry.doubtful:
+        suspects |= set(options.annotated_classes)
     return kept, suspects, rejects
+
+
+def _sides(box: Box) -> str:
+    return f"x {box.x:g}, y {box.y:g}, width {box.width:g}, height {box.height:g}"
+
+
+def clip_box(box: Box, size: tuple[int, int] | None, most_px: float) -> Box:
+    """The box cut at the edges of an image of this (width, height) that it stands over by at most `most_px`.
+
+    A box that stands over an edge by more, or of which nothing is left, is given back as it is.
+    """
+    sides = (box.x, box.y, box.width, box.height)
+    if size is None or not all(math.isfinite(value) for value in sides):
+        return box
+    left, top = max(box.x, 0.0), max(box.y, 0.0)
+    right, bottom = min(box.x + box.width, size[0]), min(box.y + box.height, size[1])
+    over = max(-box.x, -box.y, box.x + box.width - size[0], box.y + box.height - size[1])
+    if not ROUNDING_PX < over <= most_px or right <= left or bottom <= top:
+        return box
+    return replace(box, x=left, y=top, width=right - left, height=bottom - top)
 
 
 def box_problem(box: Box, size: tuple[int, int] | None) -> str | None:
     """Why a box does not hold in an image of this (width, height), as a reject's reason; None where it does.
 
     In an image of unknown size (None) only the left and top edge can be checked. A box that stands over the image's
-    edge is not clipped: a part outside says that it was drawn on other pixels.
+    edge is not clipped unless the source says so (`clip_box`): a part outside says that it was drawn on other pixels.
     """
+    if box.problem is not None:
+        return box.problem
     sides = (box.x, box.y, box.width, box.height)
     if not all(math.isfinite(value) for value in sides):
         return "box_not_a_number"
@@ -103,9 +133,20 @@ def box_problem(box: Box, size: tuple[int, int] | None) -> str | None:
 
 def _note_boxes_beside_labels(entry: Entry, kept: list[tuple[str, Box]], options: CurateOptions) -> list[Reject]:
     """Note the classes that have a box and that the table of labels does not name: the table holds."""
-    told = {options.classes[name] for name, value in (entry.labels or {}).items() if value}
+    told = {name for name, value in _told(entry, options).items() if value}
     boxed = sorted({label for label, _ in kept} - told)
     return [_note(entry, "box_without_label", f"a box says {name}, its labels do not: they hold") for name in boxed]
+
+
+def _told(entry: Entry, options: CurateOptions) -> dict[str, bool | None]:
+    """What the layout's own table says of the study's classes; of one that several names stand for, any of them."""
+    told: dict[str, bool | None] = {}
+    for name, value in (entry.labels or {}).items():
+        if name not in options.ignored_classes:
+            label = options.classes[name]
+            before = told.get(label, False)
+            told[label] = True if before or value else None if before is None or value is None else False
+    return told
 
 
 def _judge_mask(entry: Entry, size: tuple[int, int], mask: Inspected) -> list[Reject]:
@@ -129,7 +170,7 @@ def _labels_of_boxes(
     Labels that the layout's own table gives hold as they are.
     """
     if entry.labels is not None:
-        told = {options.classes[name]: value for name, value in entry.labels.items()}
+        told = _told(entry, options)
         return {name: told.get(name) for name in options.annotated_classes}
     if entry.boxes is None:
         return dict.fromkeys(options.annotated_classes)

@@ -1,8 +1,8 @@
 """How the raw files of a source become tables."""
 
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from scanline.core.options import Options
 
@@ -39,10 +39,30 @@ class CurateOptions(Options):
     classes: dict[str, str] = Field(
         description="Class names as the source spells them to the study's; a name that is missing here is an error."
     )
+    ignored_classes: tuple[str, ...] = Field(
+        default=(), description="Class names of the source that the study has no use for: their boxes are counted."
+    )
     annotated_classes: tuple[str, ...] = Field(
         description="Study classes that this source's annotators looked for; all others are unknown on its images."
     )
     mask_class: str | None = Field(default=None, description="Study class that the masks outline; null without masks.")
+    box_clip_px: float = Field(
+        default=0,
+        ge=0,
+        description="A box that stands over the image's edge by at most this much is cut there and counted as"
+        " repaired; any other is refused.",
+    )
+    patient_numbering: str | None = Field(
+        default=None,
+        description="Sources that name the same numbering share their patients: equal ids are one patient, never"
+        " parted. Null: the source numbers its own.",
+    )
+    window_center_hu: float = Field(
+        default=40, description="Middle of the grey values of DICOM images, in HU (modality values if not CT)."
+    )
+    window_width_hu: float = Field(
+        default=80, gt=0, description="From black to white of DICOM images, in HU; 80 around 40 shows the brain."
+    )
     scan_shards: int = Field(
         default=1,
         ge=1,
@@ -54,6 +74,13 @@ class CurateOptions(Options):
     label_table: LabelTable | None = Field(
         default=None, description="Labels joined by image, besides those that boxes and masks give."
     )
+
+    @model_validator(mode="after")
+    def _used_or_ignored(self) -> Self:
+        both = sorted(set(self.classes) & set(self.ignored_classes))
+        if both:
+            raise ValueError(f"each class in classes or in ignored_classes, not in both as {both[0]!r} is")
+        return self
 
 
 class CurateSource(Options):

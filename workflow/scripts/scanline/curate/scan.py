@@ -2,14 +2,15 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
 from scanline.core.errors import InputError
+from scanline.core.options import Options
 from scanline.core.tables import BOXES, IMAGES, REJECTS, THUMBNAILS, labels_schema, make_table
-from scanline.curate.entries import Entry, Reject
+from scanline.curate.entries import Adapter, Entries, Entry, Header, HeaderAdapter, Reject
 from scanline.curate.file_scan import ScanShard, check_complete, check_hashes, check_sizes, inspected_of, scan_shard
 from scanline.curate.inspection import Inspected, inspect_all, inspect_file
 from scanline.curate.judge import Verdict, judge
@@ -71,14 +72,15 @@ def curate_source(
     source = _Source(name, folder, options.curate, manifest, hashes)
     check_sizes(folder, files, manifest)
     if scan is None:
-        scan = scan_shard(files, manifest, ScanShard(folder=options.folder, shard=0, shards=1))
+        window = options.curate.model_dump(include={"window_center_hu", "window_width_hu"})
+        scan = scan_shard(files, manifest, ScanShard(folder=options.folder, shard=0, shards=1, **window))
     check_complete(scan, files, manifest)
-    adapter = load_adapter(options.curate.adapter)
-    entries, rejects, others = adapter.read_entries(folder, sorted(hashes), layout)
+    scanned = inspected_of(scan)
+    entries, rejects, others = _read_entries(source, load_adapter(options.curate.adapter), scanned, layout)
     read = [reject.path for reject in rejects if reject.reason in READ_REASONS]
     _check_hashes(source, inspect_all(inspect_file, folder, read, "file"))
     _check_classes(source, entries)
-    images, masks = _inspect(source, entries, inspected_of(scan))
+    images, masks = _inspect(source, entries, scanned)
     kept, refused = _refuse_images(source, entries, images)
     verdicts = [
         judge(entry, images[entry.path].size, masks.get(entry.mask_path or ""), options.curate) for entry in kept
@@ -93,6 +95,7 @@ def curate_source(
     rejects = [*rejects, *refused, *_refuse_orphans(entries, verdicts, refused, rejects)]
     rejects += [reject for verdict in verdicts for reject in verdict.rejects]
     rejects += _note_channels(kept, images)
+    rejects += _note_ignored_labels(kept, options.curate)
     rejects += _note_others(others, options.curate)
     _check_nothing_lost(source, verdicts, rejects)
     patients = _patients(source)
@@ -103,6 +106,32 @@ def curate_source(
     return _tables(source, options.labels, verdicts, images, [*rejects, *of_labels], patients)
 
 
+def _read_entries(
+    source: _Source, adapter: Adapter | HeaderAdapter, scanned: Mapping[str, Inspected], layout: Options
+) -> Entries:
+    """What the adapter makes of the files; where an entry lacks patient, volume or position, its DICOM header tells."""
+    files = sorted(source.sha256)
+    if isinstance(adapter, HeaderAdapter):
+        headers = {path: scanned[path].header for path in files}
+        entries, rejects, others = adapter.match_entries(source.folder, headers, layout)
+    else:
+        entries, rejects, others = adapter.read_entries(source.folder, files, layout)
+    nothing = Inspected(None)
+    return [_with_header(entry, scanned.get(entry.path, nothing).header) for entry in entries], rejects, others
+
+
+def _with_header(entry: Entry, header: Header | None) -> Entry:
+    if header is None:
+        return entry
+    number = header.number or ""
+    return replace(
+        entry,
+        patient_id=entry.patient_id or header.patient,
+        volume_id=entry.volume_id or header.series,
+        slice_index=int(number) if entry.slice_index is None and number.isdecimal() else entry.slice_index,
+    )
+
+
 def _check_hashes(source: _Source, inspected: Mapping[str, Inspected]) -> None:
     check_hashes(source.folder, inspected, source.sha256, source.manifest)
 
@@ -110,19 +139,19 @@ def _check_hashes(source: _Source, inspected: Mapping[str, Inspected]) -> None:
 def _check_classes(source: _Source, entries: Iterable[Entry]) -> None:
     for entry in entries:
         for box in entry.boxes or ():
-            _check_class(source, entry, box.label)
+            _check_class(source, box.path or entry.annotation_path or entry.path, box.label)
         for name in entry.labels or ():
-            _check_class(source, entry, name)
+            _check_class(source, entry.annotation_path or entry.path, name)
 
 
-def _check_class(source: _Source, entry: Entry, name: str) -> None:
-    if name not in source.options.classes:
+def _check_class(source: _Source, path: str, name: str) -> None:
+    if name not in source.options.classes and name not in source.options.ignored_classes:
         known = ", ".join(repr(other) for other in sorted(source.options.classes))
         raise InputError(
-            source.folder / (entry.annotation_path or entry.path),
+            source.folder / path,
             found=f"the class {name!r}",
             expected=f"one of {known or 'no class at all'}",
-            next_step=f"Add it to sources.{source.name}.curate.classes in the study file.",
+            next_step=f"Add it to sources.{source.name}.curate.classes in the study file, or to ignored_classes there.",
         )
 
 
@@ -171,7 +200,7 @@ def _refuse_images(
 def _refuse_orphans(
     entries: Sequence[Entry], verdicts: Sequence[Verdict], refused: Sequence[Reject], rejects: Sequence[Reject]
 ) -> list[Reject]:
-    """Refuse the annotations and masks of refused images, where no kept image shares them."""
+    """Refuse the annotations and masks of refused images, where no kept image shares them, and rows of their boxes."""
     gone = {reject.path for reject in refused}
     done = {reject.path for reject in rejects if reject.action == "refused" and reject.row is None}
     for verdict in verdicts:
@@ -182,6 +211,11 @@ def _refuse_orphans(
             if entry.path in gone and path is not None and path not in done:
                 done.add(path)
                 orphans.append(Reject(path, None, "refused", "image_refused", f"its image {entry.path} was refused"))
+        orphans += [
+            Reject(path, box.row, "refused", "image_refused", f"its image {entry.path} was refused")
+            for box in entry.boxes or ()
+            if entry.path in gone and box.row is not None and (path := box.path or entry.annotation_path) is not None
+        ]
     return orphans
 
 
@@ -193,6 +227,20 @@ def _note_channels(kept: Iterable[Entry], images: Mapping[str, Inspected]) -> li
         )
         for entry in kept
         if "A" in (channels := images[entry.path].channels)
+    ]
+
+
+def _note_ignored_labels(kept: Iterable[Entry], options: CurateOptions) -> list[Reject]:
+    """Count, for each ignored class of a layout's own table, the images that show it; boxes are counted one by one."""
+    shown = Counter(
+        (entry.annotation_path or entry.path, name)
+        for entry in kept
+        for name, value in (entry.labels or {}).items()
+        if value and name in options.ignored_classes
+    )
+    return [
+        Reject(path, None, "noted", "class_ignored", f"{name!r} is on {count} images")
+        for (path, name), count in sorted(shown.items())
     ]
 
 
@@ -299,8 +347,8 @@ def _tables(
 def _image_row(source: _Source, entry: Entry, found: Inspected, patients: Patients | None) -> dict[str, object]:
     width, height = found.size or (None, None)
 
-    def prefixed(text: str | None) -> str | None:
-        return None if text is None else f"{source.name}:{text}"
+    def prefixed(text: str | None, numbering: str) -> str | None:
+        return None if text is None else f"{numbering}:{text}"
 
     def in_folder(path: str | None) -> str | None:
         return None if path is None else f"{source.folder.as_posix()}/{path}"
@@ -309,8 +357,8 @@ def _image_row(source: _Source, entry: Entry, found: Inspected, patients: Patien
         "image_id": _image_id(source, entry),
         "source": source.name,
         "path": in_folder(entry.path) if entry.path in source.sha256 else None,
-        "patient_id": prefixed(entry.patient_id),
-        "volume_id": prefixed(entry.volume_id),
+        "patient_id": prefixed(entry.patient_id, source.options.patient_numbering or source.name),
+        "volume_id": prefixed(entry.volume_id, source.name),
         "slice_index": entry.slice_index,
         "width": width,
         "height": height,
@@ -324,6 +372,8 @@ def _image_row(source: _Source, entry: Entry, found: Inspected, patients: Patien
         "mask_path": in_folder(entry.mask_path),
         "annotation_path": in_folder(entry.annotation_path),
     }
+    if found.header is not None:
+        row |= {name: getattr(source.options, name) for name in ("window_center_hu", "window_width_hu")}
     row |= entry.metadata
     if patients is not None and source.options.patient_table is not None:
         known = patients.by_patient.get(patient_key(entry.patient_id or ""), {})

@@ -11,4 +11,7 @@ class PredictDetectorOptions(Options):
     """The part of the study file that detections depend on."""
 
     targets: tuple[str, ...] = Field(min_length=1, description="The classes that the detector finds.")
+    excluded_classes: tuple[str, ...] = Field(
+        default=(), description="Images that show one of these and no target are not looked at."
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(description="cuda without a GPU fails at once.")

@@ -8,9 +8,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from scanline.core.dicom import decode_dicom
 from scanline.core.errors import InputError
 from scanline.core.files import written_aside
-from scanline.core.images import ImageError, read_image
+from scanline.core.images import ImageError, Window, read_image
 from scanline.core.log import progress
 
 
@@ -24,14 +25,20 @@ def resize(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
     return np.asarray(resized, dtype=np.uint8)
 
 
-def load_pixels(path: Path, size_px: int) -> NDArray[np.uint8]:
+def load_pixels(path: Path, size_px: int, window: Window | None = None) -> NDArray[np.uint8]:
     """Decode and resize one image: what the cache holds, and what a single image is predicted from.
+
+    Args:
+        path: The file.
+        size_px: Width and height.
+        window: Of a DICOM image; None where it is none.
 
     Raises:
         InputError: If the file is missing, no image or damaged.
     """
     try:
-        return resize(read_image(path), size_px)
+        image = read_image(path) if window is None else decode_dicom(path.read_bytes(), window)[0]
+        return resize(image, size_px)
     except ImageError as error:
         raise InputError(
             path,
@@ -39,6 +46,14 @@ def load_pixels(path: Path, size_px: int) -> NDArray[np.uint8]:
             expected="an intact image",
             next_step="Mend it, or curate again: it is refused.",
         ) from error
+
+
+def windows_of(images: pd.DataFrame) -> list[Window | None]:
+    """The window of each image of the images table; None of images that are no DICOM."""
+    if "window_center_hu" not in images:
+        return [None] * len(images)
+    pairs = zip(images["window_center_hu"], images["window_width_hu"], strict=True)
+    return [None if pd.isna(center) else Window(float(center), float(width)) for center, width in pairs]
 
 
 def cache_pixels(images: pd.DataFrame, size_px: int, target: Path, threads: int) -> pd.DataFrame:
@@ -53,10 +68,10 @@ def cache_pixels(images: pd.DataFrame, size_px: int, target: Path, threads: int)
     Returns:
         Table with image_id and its row in the cache.
     """
-    paths = [Path(path) for path in images["path"]]
+    paths, windows = [Path(path) for path in images["path"]], windows_of(images)
     with written_aside(target) as aside, ThreadPoolExecutor(threads) as pool:
         pixels = np.lib.format.open_memmap(aside, "w+", np.uint8, (len(paths), size_px, size_px))
-        decoded = pool.map(lambda path: load_pixels(path, size_px), paths)
+        decoded = pool.map(load_pixels, paths, [size_px] * len(paths), windows)
         for row, image in enumerate(progress(decoded, total=len(paths))):
             pixels[row] = image
         pixels.flush()

@@ -85,7 +85,8 @@ class _WholeGroups(Options):
     """What the protocols that never part a group have in common."""
 
     balance: tuple[str, ...] = Field(
-        description="Classes whose prevalence is brought close to the whole study's in each subset."
+        description="Classes whose prevalence is brought close to the whole study's in each subset;"
+        f" {NO_CLASS} among them: so is the share of images known to be without every class."
     )
     strata: tuple[str, ...] = Field(
         default=(),

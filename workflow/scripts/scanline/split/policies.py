@@ -1,5 +1,8 @@
 """Balancing of classes within a subset: images are dropped or repeated there, never moved."""
 
+from collections.abc import Sequence
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import numpy as np
@@ -48,6 +51,22 @@ def images_of_kind(labels: pd.DataFrame, kind: str) -> Bools:
             next_step="Name a class of the study's labels.",
         )
     return sides_of(truth[name])[1 if kind.startswith(WITHOUT) else 0]
+
+
+def balanced_columns(labels: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """The columns that a split is balanced by.
+
+    Args:
+        labels: n rows of nullable booleans, one column a class; image_id is passed over.
+        names: Classes, and NO_CLASS: true of an image that is known to be without every class, false of one with any,
+            null of others.
+
+    Returns:
+        n rows with the index of `labels`, one column a name.
+    """
+    truth = labels.drop(columns="image_id", errors="ignore").astype("boolean")
+    without = ~reduce(or_, (truth[name] for name in truth))  # Kleene's: unknown or true is true
+    return pd.DataFrame({name: without if name == NO_CLASS else truth[name] for name in names}, index=labels.index)
 
 
 def apply_policies(split: pd.DataFrame, labels: pd.DataFrame, policies: PoliciesOfSubsets, seed: int) -> pd.DataFrame:

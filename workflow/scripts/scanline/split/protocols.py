@@ -8,8 +8,8 @@ from scanline.core.errors import InputError
 from scanline.core.tables import SPLIT, validate
 from scanline.split.assign import ASSIGNED, assign_groups, check_same_images
 from scanline.split.columns import check_columns, check_strata
-from scanline.split.options import KFoldSplit, LeakFreeSplit, OfficialSplit, target_shares
-from scanline.split.policies import apply_policies
+from scanline.split.options import NO_CLASS, KFoldSplit, LeakFreeSplit, OfficialSplit, target_shares
+from scanline.split.policies import apply_policies, balanced_columns
 
 LIST = "official_subset"
 OPEN_LIST = "train_val"
@@ -58,7 +58,7 @@ def assign_split(
     else:
         subsets = assign_groups(
             split.loc[searched, "group_id"],
-            truth.loc[searched, list(options.balance)],
+            balanced_columns(truth, options.balance)[searched],
             images.loc[searched, list(options.strata)],
             split.loc[searched, "subset"],
             _shares(options),
@@ -86,11 +86,11 @@ def _roles(options: KFoldSplit) -> dict[str, str]:
 def _check_balance(labels: pd.DataFrame, balance: tuple[str, ...]) -> None:
     classes = [name for name in labels.columns if name != "image_id"]
     for name in balance:
-        if name not in classes:
+        if name not in (*classes, NO_CLASS):
             raise InputError(
                 "split options: balance",
                 found=repr(name),
-                expected=f"one of {', '.join(classes)}",
+                expected=f"{NO_CLASS}, or one of {', '.join(classes)}",
                 next_step="Name a class of the study's labels.",
             )
 

@@ -8,7 +8,7 @@ import pandas as pd
 from scanline.core.tables import SUBSETS
 from scanline.split.columns import deviations_of, make_spread
 from scanline.split.options import LeakFreeSplit, Ratios, target_shares
-from scanline.split.policies import DROPPING, count_policies
+from scanline.split.policies import DROPPING, balanced_columns, count_policies
 from scanline.split.search import cost_of, sums_of
 
 
@@ -103,7 +103,7 @@ def _measure(
     groups, _ = pd.factorize(rows["group_id"], sort=True)
     spread = make_spread(
         groups.astype(np.int64),
-        labels.set_index("image_id").loc[rows["image_id"], list(options.balance)],
+        balanced_columns(labels.set_index("image_id"), options.balance).loc[rows["image_id"]],
         images.set_index("image_id").loc[rows["image_id"], list(options.strata)],
         guard_common=False,
     )

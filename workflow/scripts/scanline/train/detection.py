@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 Family = Literal["torchvision", "ultralytics"]
 MIN_SCORE = 0.001
 MAX_DETECTIONS = 100
+LEFT_OUT = ("unknown", "without_box", "other_class")
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ class DetectionSamples:
         sizes: Shape (n, 2), int64: width and height of the original images.
         pixels: The whole pixel cache, shape (images, size, size), uint8, mapped into memory.
         left_out: Images of the subset that are not in it, by reason: `unknown` where nobody looked for one of
-            the targets, `without_box` where a target is there and no box says where.
+            the targets, `without_box` where a target is there and no box says where, `other_class` where an
+            excluded class is there and no target.
     """
 
     image_ids: NDArray[np.object_]
@@ -197,7 +199,14 @@ def fit_detector(
 
 
 def load_detection_samples(
-    pixels: Path, index: Path, images: Path, boxes: Path, labels: Path, split: Path, targets: tuple[str, ...]
+    pixels: Path,
+    index: Path,
+    images: Path,
+    boxes: Path,
+    labels: Path,
+    split: Path,
+    targets: tuple[str, ...],
+    excluded: tuple[str, ...] = (),
 ) -> dict[str, DetectionSamples]:
     """Join cache, images, boxes, labels and split to the samples of each subset, in the split's order.
 
@@ -212,7 +221,7 @@ def load_detection_samples(
     rows = read_table(index).set_index("image_id")["row"]
     sizes = read_table(images, IMAGES).set_index("image_id")[["width", "height"]]
     truth = read_table(labels).set_index("image_id")
-    _require_targets(labels, truth, targets)
+    _require_targets(labels, truth, (*targets, *excluded))
     for name, known in ((index, rows.index), (images, sizes.index), (labels, truth.index)):
         missing = table.loc[~table["image_id"].isin(known), "image_id"]
         if len(missing):
@@ -228,7 +237,9 @@ def load_detection_samples(
     known_truth = truth.loc[ids, list(targets)].astype("boolean")
     unknown = known_truth.isna().any(axis=1).to_numpy(dtype=bool)
     without_box = ~unknown & _has_class_without_box(known_truth, found, ids)
-    table = table.assign(unknown=unknown, without_box=without_box)
+    shows = truth.loc[ids].astype("boolean").fillna(False)
+    other_class = shows[list(excluded)].any(axis=1).to_numpy() & ~shows[list(targets)].any(axis=1).to_numpy()
+    table = table.assign(unknown=unknown, without_box=without_box, other_class=other_class & ~unknown)
     return {
         str(subset): _subset(members, rows, sizes, found, mapped)
         for subset, members in table.groupby("subset", sort=True)
@@ -291,8 +302,8 @@ def _subset(
     found: BoxesOfImages,
     pixels: NDArray[np.uint8],
 ) -> DetectionSamples:
-    left_out = {reason: int(members[reason].sum()) for reason in ("unknown", "without_box")}
-    ids = members.loc[~members["unknown"] & ~members["without_box"], "image_id"].to_numpy(dtype=object)
+    left_out = {reason: int(members[reason].sum()) for reason in LEFT_OUT}
+    ids = members.loc[~members[list(LEFT_OUT)].any(axis=1), "image_id"].to_numpy(dtype=object)
     return DetectionSamples(
         image_ids=ids,
         rows=rows.loc[ids].to_numpy(dtype=np.int64),

@@ -97,6 +97,11 @@ class DetectTask(ImageTask):
 
     kind: Literal["detect"] = Field(description="Detection by boxes.")
     targets: tuple[str, ...] = Field(min_length=1, description="The study classes to find.")
+    excluded_classes: tuple[str, ...] = Field(
+        default=(),
+        description="Study classes that an image must not show beside no target: it would be taught as background. Such"
+        " images are in no subset of this task, and counted.",
+    )
     augmentation: BoxAugmentation = Field(default=BoxAugmentation(), description="Of training images only.")
 
 

@@ -281,13 +281,3 @@ def _with_noise(head: Head, z_mm: float, hu: NDArray[np.float32]) -> NDArray[np.
     rng = np.random.default_rng([head.noise_seed, round((z_mm + 500) * 100)])
     noise = blur(rng.standard_normal(hu.shape, dtype=np.float32), 0.22) * np.float32(head.noise_hu * 1.6)
     return np.maximum(blur(hu, 0.18) + noise, AIR - 24).astype(np.float32)
-
-
-def window(hu: NDArray[np.floating], center_hu: float = 40.0, width_hu: float = 80.0) -> NDArray[np.uint8]:
-    """Map Hounsfield units to 8-bit grey, of the same shape.
-
-    y = ((x - center) / width + 0.5) * 255, clipped to 0 ... 255 and rounded: the VOI LUT function
-    LINEAR_EXACT of DICOM PS3.3, C.11.2.1.3.2. center - width / 2 is black, center + width / 2 is white.
-    """
-    above_black = np.clip(np.asarray(hu, np.float64) - (center_hu - width_hu / 2), 0, width_hu)
-    return np.rint(255 * above_black / width_hu).astype(np.uint8)

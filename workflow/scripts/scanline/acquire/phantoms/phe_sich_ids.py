@@ -24,7 +24,8 @@ from PIL import Image
 
 from scanline.acquire.options import PhantomSource
 from scanline.acquire.phantoms.haemorrhage import INTRAPARENCHYMAL, INTRAVENTRICULAR, draw_kind
-from scanline.acquire.phantoms.head_ct import BASE_MM, Head, draw_head, draw_slice, window
+from scanline.acquire.phantoms.head_ct import BASE_MM, Head, draw_head, draw_slice
+from scanline.core.images import Window, windowed
 from scanline.core.log import progress
 
 VERSION = 3  # raised when what is drawn changes: a phantom of another version is drawn anew
@@ -143,7 +144,7 @@ def _draw_record(number: int, index: int, head: Head, z_mm: float, options: Phan
     pixel_mm2 = (head.field_of_view_mm / options.image_size_px) ** 2
     box = box_of(bleeding) if bleeding.sum() * pixel_mm2 >= SMALLEST_BOXED_MM2 else None
     seen = drawn.oedema if box is not None else np.zeros_like(drawn.oedema)
-    return Record(number, index, window(drawn.hu), box, np.where(seen, 255, 0).astype(np.uint8))
+    return Record(number, index, windowed(drawn.hu, Window()), box, np.where(seen, 255, 0).astype(np.uint8))
 
 
 def box_of(mask: NDArray[np.bool_]) -> Box | None:
