@@ -77,7 +77,7 @@ def imports_of(script):
 
     As the code digest follows imports; but what only presents is followed too.
     """
-    waiting = list(code_digest._read_module(SCRIPTS / f"{script}.py", "__main__", "").imports)
+    waiting = list(code_digest._read_module(SCRIPTS / f"{script}.py", "", None).imports)
     for file in (SCRIPTS / "scanline").glob(PICKED.get(script, "no such file")):
         waiting.append(".".join(file.relative_to(SCRIPTS).with_suffix("").parts))
     waiting, seen, found = [name for name in waiting if name not in NOT_PICKED], set(), set()
@@ -91,7 +91,7 @@ def imports_of(script):
             found.add(name.split(".")[0])
             continue
         package = name if file.name == "__init__.py" else name.rpartition(".")[0]
-        for imported in code_digest._read_module(file, name, package).imports:
+        for imported in code_digest._read_module(file, package, None).imports:
             waiting += code_digest._with_packages(imported)
     return found - {"scanline"} - set(sys.stdlib_module_names)
 
