@@ -79,8 +79,9 @@ def imports_of(script):
     """
     waiting = list(code_digest._read_module(SCRIPTS / f"{script}.py", "", None).imports)
     for file in (SCRIPTS / "scanline").glob(PICKED.get(script, "no such file")):
-        waiting.append(".".join(file.relative_to(SCRIPTS).with_suffix("").parts))
-    waiting, seen, found = [name for name in waiting if name not in NOT_PICKED], set(), set()
+        name = ".".join(file.relative_to(SCRIPTS).with_suffix("").parts)
+        waiting += [name] if name not in NOT_PICKED else []
+    seen, found = set(), set()
     while waiting:
         name = waiting.pop()
         if name in seen:
