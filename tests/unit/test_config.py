@@ -366,3 +366,9 @@ def test_the_yardsticks_of_the_study_name_what_its_tables_show():
     assert shown["segment", None, "patient_dice_median"] == 0.66
     dice, iou = shown["segment", "naive_image", "pooled_dice"], shown["segment", "naive_image", "iou"]
     assert iou == pytest.approx(dice / (2 - dice), abs=5e-4)  # as of pixels counted together
+
+
+@pytest.mark.parametrize("key", ["license", "citation", "url"])
+def test_every_source_says_its_licence_and_what_to_cite(project, key):
+    message = refused(project, lambda study: next(iter(study["sources"].values())).pop(key))
+    assert f".{key}: found nothing; expected a value" in message

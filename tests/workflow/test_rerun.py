@@ -108,7 +108,14 @@ REACHED_BY = {
     "report/page.py": {*PAGES, RECEIPT},
 }
 # What no result depends on: what only presents, what fetches, what checks the configuration.
-REACHED_BY_NONE = ("core/log.py", "core/command_line.py", "acquire/phantom.py", "config.py")
+REACHED_BY_NONE = (
+    "core/log.py",
+    "core/command_line.py",
+    "acquire/phantom.py",
+    "acquire/download.py",
+    "acquire/fetch.py",
+    "config.py",
+)
 NOTHING: set[str] = set()
 
 
