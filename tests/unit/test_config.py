@@ -371,3 +371,9 @@ def test_a_class_is_used_or_ignored(project):
         study["sources"]["phe_sich_ids"]["curate"]["ignored_classes"] = ["a"]
 
     assert "not in both as 'a' is" in refused(project, change)
+
+
+@pytest.mark.parametrize("key", ["license", "citation", "url"])
+def test_every_source_says_its_licence_and_what_to_cite(project, key):
+    message = refused(project, lambda study: next(iter(study["sources"].values())).pop(key))
+    assert f".{key}: found nothing; expected a value" in message

@@ -188,6 +188,13 @@ def test_special_characters_are_text(options, files):
     assert not [link for link in parsed.values("href") if link.startswith("javascript")]
 
 
+def test_licence_and_citation_of_each_source_stand_on_the_page(options, files):
+    text, _ = page(options, files)
+    assert "<dt>Licence</dt><dd>CC BY 4.0</dd>" in text
+    assert "<dt>Cite</dt><dd>Someone, 2023.</dd>" in text
+    assert 'href="https://x.org/1"' in text
+
+
 def test_the_phantom_banner_stands_only_on_phantoms(options, files):
     banner = "It is a phantom: drawn, not measured; no number here says anything about patients."
     assert banner in page(options, files)[1].text
