@@ -127,5 +127,5 @@ def test_the_script_writes_the_manifest_of_the_same_bytes_every_time():
 def test_the_script_ends_in_one_line_on_bad_input():
     done = run_script({"method": "local", "path": "data/nowhere", "how_to_get": "Ask for it."})
     assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 1
+    assert [line.split()[2] for line in done.stderr.splitlines()] == ["INFO", "ERROR"]  # INFO: the environment
     assert done.stderr.rstrip().endswith("Ask for it.")

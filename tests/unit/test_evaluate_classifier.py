@@ -449,7 +449,7 @@ def test_bad_scores_end_the_command_line_in_one_line(tmp_path):
     pd.read_parquet(tmp_path / "scores.parquet").assign(probability=2.0).to_parquet(tmp_path / "scores.parquet")
     done = call(tmp_path)
     assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 1
+    assert [line.split()[2] for line in done.stderr.splitlines()] == ["INFO", "ERROR"]  # INFO: the environment
     assert "a finite number from 0 to 1" in done.stderr
     assert not (tmp_path / "metrics.json").exists()
 

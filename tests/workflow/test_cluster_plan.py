@@ -25,7 +25,7 @@ ROWS = {  # the rows of the table in docs/hpc.md
     "all studies under `gpu`": ("gpu", ("all", *STUDIES)),
 }
 TARGETS = {"all", *STUDIES}
-LOCAL = {"acquire_source", "acquire_weights", "write_receipt", "write_report", "write_overview"}
+LOCAL = {"acquire_source", "acquire_weights", "record_environment", "write_receipt", "write_report", "write_overview"}
 ARRAY_RULES = {
     *("scan_files", "split_grouped", "verify_split"),
     *(f"evaluate_{kind}" for kind in ("classifier", "multilabel", "segmenter", "detector")),
