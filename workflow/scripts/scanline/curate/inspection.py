@@ -115,7 +115,7 @@ def _decode(content: bytes | None, window: Window) -> tuple[NDArray[np.uint8], t
     with opened_image(content) as image:
         if image.format == "JPEG" and image.mode == "L":
             with contextlib.suppress(ValueError):
-                return simplejpeg.decode_jpeg(content, "GRAY", strict=True)[:, :, 0], image.getbands()
+                return simplejpeg.decode_jpeg(content, "GRAY", strict=True)[:, :, 0], image.getbands(), None
         if image.format != "PNG" or image.mode != "L" or content[PNG_DEPTH] != 8:
             return grey_pixels(image), image.getbands(), None
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
