@@ -58,6 +58,7 @@ GresTypes=gpu
 SlurmdParameters=config_overrides
 MinJobAge=300
 KillWait=2
+Epilog={folder}/bin/epilog
 SlurmctldTimeout=30
 SlurmdTimeout=30
 JobAcctGatherType=jobacct_gather/linux
@@ -87,6 +88,20 @@ StorageType=accounting_storage/mysql
 StorageHost=localhost
 StorageUser={user}
 StorageLoc=slurm_acct_db
+"""
+# Without cgroups a job's process can outlive it. As sites do, kill what is left; the job ends after that.
+EPILOG = """\
+#!{python} -S
+import os, signal
+wanted = {{b"SLURM_CONF={configuration}", b"SLURM_JOB_ID=" + os.environb[b"SLURM_JOB_ID"]}}
+for process in filter(str.isdigit, os.listdir("/proc")):
+    try:
+        with open(f"/proc/{{process}}/environ", "rb") as stream:
+            found = wanted <= set(stream.read().split(b"\\0"))
+        if found and int(process) != os.getpid():
+            os.kill(int(process), signal.SIGKILL)
+    except OSError:
+        pass
 """
 # The job step of the executor drops SLURM_CONF before its inner srun; a cluster of its own has to put it back.
 SRUN = """\
@@ -273,6 +288,7 @@ class Cluster:
             (self.folder / f"gpu/{node}").touch()
             lines.append(f"NodeName={node} Name=gpu Type=a100 File={self.folder}/gpu/{node}")
         (self.folder / "gres.conf").write_text("\n".join(lines) + "\n", "utf-8")
+        self._write_command("epilog", EPILOG.format(python=sys.executable, configuration=self.configuration))
         self._write_command("srun", SRUN.format(configuration=self.configuration, program=program("srun")))
         self._write_command(
             "sbatch", SBATCH.format(python=sys.executable, record=str(self.record), program=program("sbatch"))
