@@ -20,7 +20,7 @@ BENCHMARK_INSTALLED := $(VENV)/.benchmark-installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-unit test-cluster test-cluster-slow lint phe-sich lock docs prune-store cancel-jobs benchmark benchmark-evaluation benchmark-splitting rescan
+.PHONY: help install demo test test-unit test-cluster test-cluster-slow lint phe-sich lock docs prune-store cancel-jobs benchmark benchmark-evaluation benchmark-splitting rescan test-slow
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' Makefile
@@ -36,11 +36,7 @@ phe-sich: $(INSTALLED) ## Run the real study: make phe-sich DATA=<folder> [PRESE
 	@$(BIN)/python workflow/scripts/link_data.py --study phe_sich --data "$(DATA)"
 	$(SNAKEMAKE) phe_sich $(if $(PRESET),--config preset=$(PRESET))
 
-rescan: $(INSTALLED) ## List raw files that you changed anew: make rescan STUDY=<study> [SOURCE=<source>] [PRESET=<preset>]
-	@$(BIN)/python workflow/scripts/rescan_source.py --study "$(STUDY)" --source "$(SOURCE)" --preset "$(PRESET)"
-
-test: $(TEST_INSTALLED) lint ## Lint, and run every test
-	$(BIN)/python -m pytest
+.PHONY: $(INSTALLED) ## List raw files that you changed anew: make rescan STUDY=<study> [SOURCE=<source>] [PRESET=<preset>] @$(BIN)/python workflow/scripts/rescan_source.py --study "$(STUDY)" --source "$(SOURCE)" --preset "$(PRESET)" test: $(TEST_INSTALLED) lint ## Lint, and run every test $(BIN)/python -m pytest the tests of the library of the workflow "not slow" test-slow: Run the tests of training in several processes (3 minutes) slow
 
 test-unit: $(TEST_INSTALLED) ## Run the unit tests alone
 	$(BIN)/python -m pytest tests/unit

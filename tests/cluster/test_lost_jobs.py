@@ -20,6 +20,7 @@ from slurm_cluster import Cluster, wait_until
 pytestmark = pytest.mark.cluster
 
 CANCEL = ("make", "--no-print-directory", "cancel-jobs")
+SLEEPING = ("--output", "/dev/null", "--wrap", "sleep 300")
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +101,7 @@ def test_after_a_kill_one_command_cancels_and_unlocks(project, finished):
     receipt = project.results / "phe_sich/splits/grouped/receipt.html"
     receipt.unlink()
     targets = (MODEL, str(receipt.relative_to(project.root)))
-    others = project.cluster.run("sbatch", "--parsable", "--job-name", "scanline_other", "--wrap", "sleep 300").strip()
+    others = project.cluster.run("sbatch", "--parsable", "--job-name", "scanline_other", *SLEEPING).strip()
     with held(stored), outputs_watched(project):
         process = project.start(*targets)
         number = job_that_trains(project)

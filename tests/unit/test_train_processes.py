@@ -28,6 +28,7 @@ TRAINING = {"epochs": 3, "batch_size": 7, "learning_rate": 1e-3, "precision": "f
 AUGMENTATION = {"horizontal_flip": True, "crop_min_scale": 0.8}
 # The sums of two processes round otherwise than one's, and AdamW's first steps take the sign of small gradients.
 TOLERANCE = {"atol": 2e-5, "rtol": 1e-4}
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

@@ -7,12 +7,15 @@ from pathlib import Path
 
 from scanline.core.errors import InputError
 from scanline.core.log import logger, start_logging
+from scanline.core.versions import describe_environment
 
 PRESENTATION_ONLY = True
 
 
 def parse_arguments(description: str | None, *names: str) -> argparse.Namespace:
-    """Parse the named arguments of a script, all of them required but those that end in `*` or `?`.
+    """Parse the named arguments of a rule's script, all of them required but those that end in `*` or `?`.
+
+    Then the log begins with what is installed.
 
     Args:
         description: The script's docstring, shown by `--help`.
@@ -38,7 +41,11 @@ def parse_arguments(description: str | None, *names: str) -> argparse.Namespace:
             parser.add_argument(flag, type=int, default=1, metavar="NUMBER")
         else:
             parser.add_argument(flag, type=Path, required=True, metavar="FILE")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    installed = describe_environment()
+    count = len(installed["distributions"])
+    logger.info("environment %s: Python %s, %d distributions", installed["digest"], installed["python"], count)
+    return arguments
 
 
 def run(main: Callable[[], None]) -> None:

@@ -7,8 +7,6 @@ from typing import NoReturn, TypeVar
 
 from tqdm import tqdm
 
-from scanline.core.versions import describe_environment
-
 PRESENTATION_ONLY = True  # what a module like this does never changes a result, so no code digest covers it
 
 T = TypeVar("T")
@@ -16,13 +14,10 @@ logger = logging.getLogger("scanline")
 
 
 def start_logging() -> None:
-    """Send log lines of INFO and above to standard error, each with its time; the first says what is installed."""
+    """Send log lines of INFO and above to standard error, each with its time."""
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", force=True
     )
-    installed = describe_environment()
-    count = len(installed["distributions"])
-    logger.info("environment %s: Python %s, %d distributions", installed["digest"], installed["python"], count)
 
 
 def progress(items: Iterable[T], total: int | None = None, unit: str = "image") -> Iterable[T]:
