@@ -5,8 +5,6 @@ PYTHON ?= python3
 CORES ?= 2
 DATA ?=
 PRESET ?=
-STUDY ?=
-SOURCE ?=
 # pip options for PyTorch alone, for example on a machine without a GPU:
 # TORCH_OPTIONS="--index-url https://download.pytorch.org/whl/cpu"
 TORCH_OPTIONS ?=
@@ -20,7 +18,7 @@ BENCHMARK_INSTALLED := $(VENV)/.benchmark-installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-unit test-cluster test-cluster-slow lint phe-sich lock docs prune-store cancel-jobs benchmark benchmark-evaluation benchmark-splitting rescan test-slow
+.PHONY: help install demo test test-slow test-unit test-cluster test-cluster-slow lint phe-sich rescan lock docs prune-store cancel-jobs benchmark benchmark-evaluation benchmark-splitting
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' Makefile
@@ -36,7 +34,14 @@ phe-sich: $(INSTALLED) ## Run the real study: make phe-sich DATA=<folder> [PRESE
 	@$(BIN)/python workflow/scripts/link_data.py --study phe_sich --data "$(DATA)"
 	$(SNAKEMAKE) phe_sich $(if $(PRESET),--config preset=$(PRESET))
 
-.PHONY: $(INSTALLED) ## List raw files that you changed anew: make rescan STUDY=<study> [SOURCE=<source>] [PRESET=<preset>] @$(BIN)/python workflow/scripts/rescan_source.py --study "$(STUDY)" --source "$(SOURCE)" --preset "$(PRESET)" test: $(TEST_INSTALLED) lint ## Lint, and run every test $(BIN)/python -m pytest the tests of the library of the workflow "not slow" test-slow: Run the tests of training in several processes (3 minutes) slow
+rescan: $(INSTALLED) ## List raw files that you changed anew: make rescan STUDY=<study> [SOURCE=<source>] [PRESET=<preset>]
+	@$(BIN)/python workflow/scripts/rescan_source.py --study "$(STUDY)" --source "$(SOURCE)" --preset "$(PRESET)"
+
+test: $(TEST_INSTALLED) lint ## Lint, and run the tests of the library and of the workflow
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(TEST_INSTALLED) ## Run the tests of training in several processes (3 minutes)
+	$(BIN)/python -m pytest -m slow
 
 test-unit: $(TEST_INSTALLED) ## Run the unit tests alone
 	$(BIN)/python -m pytest tests/unit
