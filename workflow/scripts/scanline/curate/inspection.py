@@ -72,7 +72,7 @@ def inspect_image(path: Path) -> Inspected:
     """Hash, decode and measure a file that may be an image or a mask: read once, whatever it turns out to be."""
     content = _content(path)
     try:
-        pixels, channels = _decode(content)
+        pixels, channels = decode_grey(content)
     except ImageError as error:
         return Inspected(_sha256(content), problem=str(error))
     thumbnail = make_thumbnail(pixels)
@@ -89,7 +89,7 @@ def inspect_image(path: Path) -> Inspected:
     )
 
 
-def _decode(content: bytes | None) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+def decode_grey(content: bytes | None) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """Grey pixels and the names of the channels that an image had.
 
     Grey files are decoded by others to the same pixels as by Pillow, and sooner: 8-bit PNG by OpenCV, without a pause

@@ -41,6 +41,35 @@ def load_pixels(path: Path, size_px: int) -> NDArray[np.uint8]:
         ) from error
 
 
+def extend_cache(pixels: Path, index: pd.DataFrame, images: pd.DataFrame, target: Path, threads: int) -> pd.DataFrame:
+    """Write a pixel cache of more images: the rows that are cached already are copied, the others decoded.
+
+    Args:
+        pixels: The cache that is there, .npy.
+        index: Its table of image_id and row.
+        images: The images table of the larger cache.
+        target: The .npy file to write.
+        threads: Images decoded at a time.
+
+    Returns:
+        Table with image_id and its row in the larger cache.
+    """
+    cached = np.load(pixels, mmap_mode="r")
+    rows = index.set_index("image_id")["row"]
+    size_px = int(cached.shape[-1])
+    is_new = ~images["image_id"].isin(rows.index).to_numpy()
+    paths = [Path(path) for path in images.loc[is_new, "path"]]
+    with written_aside(target) as aside, ThreadPoolExecutor(threads) as pool:
+        larger = np.lib.format.open_memmap(aside, "w+", np.uint8, (len(images), size_px, size_px))
+        for place, row in zip(np.flatnonzero(~is_new), rows.loc[images.loc[~is_new, "image_id"]], strict=True):
+            larger[place] = cached[row]
+        decoded = pool.map(lambda path: load_pixels(path, size_px), paths)
+        for place, image in zip(np.flatnonzero(is_new), progress(decoded, total=len(paths)), strict=True):
+            larger[place] = image
+        larger.flush()
+    return pd.DataFrame({"image_id": images["image_id"], "row": np.arange(len(images))})
+
+
 def cache_pixels(images: pd.DataFrame, size_px: int, target: Path, threads: int) -> pd.DataFrame:
     """Write the pixel cache of all images as .npy, shape (n, size_px, size_px), uint8.
 
