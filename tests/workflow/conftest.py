@@ -20,7 +20,7 @@ from scanline.config import overlay
 
 REPOSITORY = Path(__file__).parents[2]
 PRESET = "tiny"
-TARGETS = {"all", "default", "figures", "report", "phe_sich"}
+TARGETS = {"all", "default", "figures", "report", "exports", "phe_sich"}
 TINY = {
     "all_studies": {
         "pixels": {"image_size_px": 64},
@@ -50,7 +50,16 @@ TINY = {
                 }
             },
             "splits": {"grouped_seed123": None, "grouped_seed456": None},
-            "tasks": {"segment": {"image_size_px": 96}},
+            "offline_augmentation": {"tripled": {"factor": 3, "shards": 2}},
+            "tasks": {
+                "segment": {"image_size_px": 96},
+                "detect_augmented": {
+                    "kind": "detect",
+                    "targets": ["haemorrhage"],
+                    "offline_augmentation": "tripled",
+                },
+            },
+            "detection_sets": [{"split": "grouped", "tasks": ["detect", "detect_augmented"]}],
             "label_analysis": True,
             "models": {
                 "shufflenet": {"architecture": "shufflenet_v2_x0_5", "weights": "none", "channels": 1},
@@ -67,6 +76,7 @@ TINY = {
                 },
                 {"split": "naive_image", "tasks": ["classify"], "models": ["shufflenet"], "seeds": [42]},
                 {"split": "grouped", "tasks": ["detect"], "models": ["ssdlite", "yolo"], "seeds": [42]},
+                {"split": "grouped", "tasks": ["detect_augmented"], "models": ["ssdlite"], "seeds": [42]},
                 {"split": "grouped", "tasks": ["segment"], "models": ["linknet"], "seeds": [42]},
             ],
         }

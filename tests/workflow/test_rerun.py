@@ -22,12 +22,14 @@ pytestmark = pytest.mark.workflow
 # The rules in their order, with those right behind each. What a change must rerun is worked out from this table,
 # not from the workflow.
 PLOTS = {"plot_classifier", "plot_multilabel", "plot_detector", "plot_segmenter", "plot_study"}
-PLOTS |= {"plot_task_comparison", "plot_label_analysis"}
+PLOTS |= {"plot_task_comparison", "plot_label_analysis", "plot_detection_set"}
 TRAIN = {"train_classifier", "train_detector", "train_segmenter"}
 PREDICT = {"predict_classifier", "predict_detector", "predict_segmenter"}
 EVALUATE = {"evaluate_classifier", "evaluate_multilabel", "evaluate_detector", "evaluate_segmenter"}
 PAGES = {"write_report", "write_overview"}
 RECEIPT = "write_receipt"  # a page too, of a split
+SETS = {"verify_detection_set", "analyse_detection_set"}
+EXPORTS = {"export_detection_set"}  # no part of all
 FOLLOWERS = {
     "acquire_source": {"scan_files", "curate_source", "merge_sources"},
     "scan_files": {"curate_source"},
@@ -36,10 +38,15 @@ FOLLOWERS = {
     "group_images": {"split_grouped", "split_naive_image", "verify_split"},
     "split_grouped": {"verify_split", "analyse_labels"},
     "split_naive_image": {"write_receipt", "analyse_labels", "weigh_labels", *TRAIN},
-    "verify_split": {"write_receipt", "weigh_labels", *TRAIN},
+    "verify_split": {"write_receipt", "weigh_labels", "augment_images", *SETS, *TRAIN},
+    "augment_images": {"merge_augmented"},
+    "merge_augmented": {"cache_augmented", *SETS},
+    "cache_augmented": {"train_detector"},
+    "verify_detection_set": {"write_report"},
+    "analyse_detection_set": {"plot_detection_set", "write_report"},
     "analyse_labels": {"plot_label_analysis", "write_report"},
     "weigh_labels": {"train_classifier"},
-    "cache_pixels": {"cache_masks", *TRAIN},
+    "cache_pixels": {"cache_masks", "cache_augmented", *TRAIN},
     "cache_masks": {"train_segmenter"},
     "train_classifier": {"predict_classifier"},
     "train_detector": {"predict_detector"},
@@ -75,8 +82,14 @@ REACHED_BY = {
     "split/label_leaks.py": {"analyse_labels"},
     "split/label_weights.py": {"weigh_labels"},
     "curate/label_statistics.py": {"analyse_labels", "weigh_labels"},
-    "prepare/pixels.py": {"cache_pixels"},
+    "prepare/pixels.py": {"cache_pixels", "cache_augmented"},
     "prepare/masks.py": {"cache_masks"},
+    "prepare/offline_augmentation.py": {"augment_images"},
+    "prepare/augmented_set.py": {"merge_augmented"},
+    "prepare/detection_set.py": SETS,
+    "prepare/set_evidence.py": {"verify_detection_set"},
+    "prepare/coco_export.py": {"verify_detection_set"},
+    "prepare/set_statistics.py": {"analyse_detection_set"},
     "train/engine.py": TRAIN,
     "train/label_weights.py": {"train_classifier", "train_segmenter", "train_detector ssdlite/"},
     "train/image_level.py": {"train_classifier", "train_segmenter", "train_detector ssdlite/"},
@@ -103,12 +116,13 @@ REACHED_BY = {
     "figures/detector_examples.py": {"plot_detector"},
     "figures/segmenter_overlays.py": {"plot_segmenter"},
     "figures/study.py": {"plot_study"},
+    "figures/detection_set.py": {"plot_detection_set"},
     "report/overview.py": {"write_overview"},
     "report/receipt.py": {"write_receipt"},
     "report/page.py": {*PAGES, RECEIPT},
 }
 # What no result depends on: what only presents, what fetches, what checks the configuration.
-REACHED_BY_NONE = ("core/log.py", "core/command_line.py", "acquire/phantom.py", "config.py")
+REACHED_BY_NONE = ("core/log.py", "core/command_line.py", "acquire/phantom.py", "config.py", "prepare/set_export.py")
 NOTHING: set[str] = set()
 
 
@@ -122,6 +136,8 @@ def run_of(job: str) -> list[str]:
         return ["grouped"]
     if rule == "weigh_labels":
         return [*rest, "multilabel"]
+    if rule in {"augment_images", "merge_augmented", "cache_augmented"}:  # the task that names the augmentation
+        return [rest[0], "detect_augmented"]
     data = {"acquire_source", "scan_files", "curate_source", "cache_pixels", "cache_masks"}
     return [] if rule in data else rest
 
@@ -220,7 +236,9 @@ def test_a_second_run_has_nothing_to_do(project):
 
 def test_the_table_of_rules_is_complete(all_jobs):
     assert {job.split("/")[0] for job in all_jobs} == set(FOLLOWERS)
-    assert len(all_jobs) == 46  # 14 before training, 4 for each of 6 models, 8 for their comparison and pages
+    # 14 before training, 4 for an augmentation, 3 for each of 2 detection sets, 4 for each of 7 models, 8 for their
+    # comparison and pages
+    assert len(all_jobs) == 14 + 4 + 6 + 28 + 8
 
 
 def test_touched_files_rerun_nothing(project):
@@ -281,7 +299,7 @@ def test_every_rule_carries_the_digest_of_its_own_script_and_environment():
     text = "".join(path.read_text("utf-8") for path in files)
     rules = re.split(r"^rule (\w+):$", text, flags=re.MULTILINE)[1:]
     found = dict(zip(rules[::2], rules[1::2], strict=True))
-    assert set(found) == set(FOLLOWERS) | {"acquire_weights"}
+    assert set(found) == set(FOLLOWERS) | {"acquire_weights", *EXPORTS}
     for rule, body in found.items():
         assert re.findall(r"python workflow/scripts/(\w+)\.py", body) == [rule]
         if not rule.startswith("acquire"):
@@ -314,7 +332,21 @@ OPTIONS = {
     "weights of classes": ({"tasks": {"multilabel": {"class_weights": False}}}, {"train_classifier multilabel"}),
     "augmentation of detection": (
         {"tasks": {"detect": {"augmentation": {"crop_min_scale": 0.9}}}},
-        {"train_detector"},
+        {"train_detector /detect/"},
+    ),
+    "offline augmentation": (
+        {"offline_augmentation": {"tripled": {"rotation_degrees": 5}}},
+        {"augment_images"},
+    ),
+    "how originals are linked": ({"offline_augmentation": {"tripled": {"files": "copy"}}}, {"merge_augmented"}),
+    "negatives of a detection set": (
+        {
+            "detection_sets": [
+                {"split": "grouped", "tasks": ["detect"], "negatives": {"share": 0.5, "tolerance": 0.5}},
+                {"split": "grouped", "tasks": ["detect_augmented"]},
+            ]
+        },
+        {"verify_detection_set /detect"},
     ),
     "encoder": ({"models": {"linknet": {"encoder": "resnet18"}}}, {"train_segmenter"}),
     "detector": ({"models": {"yolo": {"architecture": "yolo11n"}}}, {"train_detector yolo/"}),
@@ -347,7 +379,11 @@ def test_a_changed_option_reruns_what_carries_it_and_what_follows(unchanged, all
 @pytest.mark.parametrize(
     ("values", "caches", "first"),
     [
-        ({"pixels": {"image_size_px": 128}}, {"cache_pixels/phe_sich/128px"}, TRAIN - {"train_segmenter"}),
+        (
+            {"pixels": {"image_size_px": 128}},
+            {"cache_pixels/phe_sich/128px", "cache_augmented/phe_sich/grouped/tripled/128px"},
+            TRAIN - {"train_segmenter"},
+        ),
         (
             {"tasks": {"segment": {"image_size_px": 128}}},
             {"cache_pixels/phe_sich/128px", "cache_masks/phe_sich/128px/perihaematomal_oedema"},
@@ -458,7 +494,7 @@ for name in sys.argv[1:]:
 def test_the_digests_cover_all_that_the_scripts_load():
     """What Python itself imports for each script stands in what the digest follows, presentation apart."""
     scripts = Path(__file__).parents[2] / "workflow/scripts"
-    names = sorted(set(FOLLOWERS) - {"acquire_source"})
+    names = sorted({*FOLLOWERS, *EXPORTS} - {"acquire_source"})
     found = subprocess.run(
         [sys.executable, "-c", LOADED, *names], cwd=scripts, capture_output=True, text=True, check=True
     )
