@@ -30,7 +30,7 @@ class MadeStudy:
 
 
 def make_study(folder, *, patients=12, slices=4, seed=0):
-    """Write images of two sources, half with boxes: the first eight patients train, then two val and two test.
+    """Write images of two sources, half of them with boxes; the last four patients are two of val and two of test.
 
     Odd slices have a `bleed`, every fourth a `clot` beside it. The last slice of each subset's last patient is unknown.
     """
@@ -53,7 +53,7 @@ def make_study(folder, *, patients=12, slices=4, seed=0):
                     boxes.append([image_id, name, float(x), float(y), float(w), float(h)])
             path = folder / "raw" / f"{image_id.replace('/', '-')}.{'png' if patient % 3 else 'jpg'}"
             Image.fromarray(pixels).save(path)
-            images.append([image_id, source, str(path), f"{source}/P{patient:02d}", f"{source}/V{patient:02d}", number])
+            images.append([image_id, source, str(path), f"{source}:P{patient:02d}", f"{source}:V{patient:02d}", number])
             unknown = number == slices - 2 and patient in {patients - 5, patients - 3, patients - 1}
             labels.append([image_id, None if unknown else shown["bleed"], shown["clot"]])
             split.append([image_id, f"{source}/P{patient:02d}", subset])

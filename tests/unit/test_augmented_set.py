@@ -1,6 +1,5 @@
 """The tables of an augmented set: copies beside their originals, in train alone."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,7 +64,7 @@ def test_originals_and_copies_lie_in_one_folder_as_links(study, augmented):
     folder = Path(augmented.copies["path"].iloc[0]).parent
     assert len(list(folder.iterdir())) == 3 * len(train)
     for image_id in train:
-        assert os.path.samefile(paths[image_id], folder / f"{names[image_id]}{Path(paths[image_id]).suffix}")
+        assert Path(paths[image_id]).samefile(folder / f"{names[image_id]}{Path(paths[image_id]).suffix}")
     assert all(Path(path).is_file() for path in augmented.copies["path"])
 
 
@@ -75,7 +74,9 @@ def test_a_class_that_lost_its_boxes_is_unknown_and_no_other(study, tmp_path):
     copies = whole.copies
     image_id = "south/P00/P00_003"
     mine = copies[copies["original_id"] == image_id]
-    boxes = whole.boxes[whole.boxes["image_id"].isin(copies["image_id"]) & (whole.boxes["image_id"] != mine["image_id"].iloc[0])]
+    boxes = whole.boxes[
+        whole.boxes["image_id"].isin(copies["image_id"]) & (whole.boxes["image_id"] != mine["image_id"].iloc[0])
+    ]
     again = augment_set(study.tables, [copies], [boxes])
     truth = again.labels.set_index("image_id")
     assert truth.loc[mine["image_id"].iloc[0]].isna().all()
@@ -105,13 +106,15 @@ def spoil_subset(tables):
 
 def spoil_patient(tables):
     images = tables.images.copy()
-    images.loc[images["image_id"] == "south/P00/P00_001_aug1", "patient_id"] = "south/P02"
+    images.loc[images["image_id"] == "south/P00/P00_001_aug1", "patient_id"] = "south:P02"
     return replace(tables, images=images)
 
 
 def spoil_number(tables):
     gone = tables.images["image_id"] == "south/P00/P00_001_aug1"
-    return replace(tables, images=tables.images[~gone], split=tables.split[tables.split["image_id"] != "south/P00/P00_001_aug1"])
+    return replace(
+        tables, images=tables.images[~gone], split=tables.split[tables.split["image_id"] != "south/P00/P00_001_aug1"]
+    )
 
 
 def spoil_val(tables):
@@ -150,7 +153,7 @@ def test_names_are_distinct_and_safe():
         {
             "image_id": ["a/x/0001_5", "a/y/0001_5", "a/z/a_0001_b c", "a/q", "b/0001_5"],
             "source": ["a", "a", "a", "a", "b"],
-            "patient_id": ["a/0001", "a/0001", "a/0001", None, "b/0001"],
+            "patient_id": ["a:0001", "a:0001", "a:0001", None, "b:0001"],
         }
     )
     names = name_images(images)

@@ -103,9 +103,9 @@ def test_operations_are_drawn_independently():
 
 
 def box_strategy():
-    return st.tuples(
-        st.floats(0, WIDTH - 4), st.floats(0, HEIGHT - 4), st.floats(3, WIDTH), st.floats(3, HEIGHT)
-    ).map(lambda box: (box[0], box[1], min(box[2], WIDTH - box[0]), min(box[3], HEIGHT - box[1])))
+    return st.tuples(st.floats(0, WIDTH - 4), st.floats(0, HEIGHT - 4), st.floats(3, WIDTH), st.floats(3, HEIGHT)).map(
+        lambda box: (box[0], box[1], min(box[2], WIDTH - box[0]), min(box[3], HEIGHT - box[1]))
+    )
 
 
 def turned(box, matrix):
@@ -146,7 +146,9 @@ def test_boxes_stay_inside_and_are_kept_by_their_visible_area(boxes, image):
 def test_boxes_follow_the_pixels(image):
     """A bright rectangle is where its box says, within a pixel, after flip, shift, scaling and margins."""
     augmenter = Augmenter(
-        options(**{**NOTHING, "horizontal_flip": 0.5, "vertical_flip": 0.5, "affine": 0.8, "pad": 0.6}, rotation_degrees=0)
+        options(
+            **{**NOTHING, "horizontal_flip": 0.5, "vertical_flip": 0.5, "affine": 0.8, "pad": 0.6}, rotation_degrees=0
+        )
     )
     pixels = np.zeros((HEIGHT, WIDTH), np.uint8)
     pixels[40:80, 50:110] = 255

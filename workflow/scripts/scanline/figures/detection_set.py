@@ -24,6 +24,7 @@ from scanline.figures.style import (
     SKY,
     SUBSET_COLOURS,
     VERMILION,
+    WIDTH_IN,
     YELLOW,
     bare,
     drawn_figure,
@@ -34,7 +35,7 @@ _CLASS_COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW, GREY)
 _STAGE_NAMES = {"curated": "before balancing", "balanced": "originals", "augmented": "with copies"}
 _SET_STAGES = ("balanced", "augmented")
 _ACROSS = 3  # maps in a row
-_PICTURES = 4  # of an example: the original and copies
+_FEWEST_PICTURES = 3  # in a row of examples
 
 
 def plot_detection_set(statistics: Mapping[str, Any], options: RunFigureOptions, paths: Sequence[Path]) -> None:
@@ -49,12 +50,16 @@ def plot_detection_set(statistics: Mapping[str, Any], options: RunFigureOptions,
     bars = len(_class_bars(statistics))
     n_classes = len(statistics["targets"])
     lines = -(-n_classes // _ACROSS)
+    wide = WIDTH_IN / min(_ACROSS, max(n_classes, 2))
     examples = max(1, len(statistics["examples"]))
     drawings: tuple[tuple[float, Callable[[Figure], None]], ...] = (
         (2.1 + 0.3 * rows + (0.2 * bars + 0.2) * n_classes, lambda figure: _draw_counts(figure, statistics)),
         (3.2, lambda figure: _draw_sizes(figure, statistics)),
-        (0.6 + 1.95 * lines, lambda figure: _draw_places(figure, statistics)),
-        (0.5 + 1.62 * examples, lambda figure: _draw_examples(figure, statistics)),
+        (0.5 + wide * lines, lambda figure: _draw_places(figure, statistics)),
+        (
+            0.5 + (WIDTH_IN / _pictures_of(statistics) + 0.25) * examples,
+            lambda figure: _draw_examples(figure, statistics),
+        ),
     )
     for (height, draw), path in zip(drawings, paths, strict=True):
         looks = {"dpi": options.resolution_dpi, "phantom": options.phantom, "title": options.title}
@@ -67,7 +72,7 @@ def _subset_rows(statistics: Mapping[str, Any]) -> list[tuple[str, Mapping[str, 
     stages = statistics["stages"]
     has_copies = "augmented" in stages
     rows = []
-    for subset in statistics["images"]:
+    for subset in (name for name in SUBSET_COLOURS if name in statistics["images"]):
         for stage in _SET_STAGES:
             counts = stages.get(stage, {}).get(subset)
             if counts and (stage == "balanced" or counts["copies"]):
@@ -154,16 +159,15 @@ def _draw_sizes(figure: Figure, statistics: Mapping[str, Any]) -> None:
 def _draw_places(figure: Figure, statistics: Mapping[str, Any]) -> None:
     targets = statistics["targets"]
     lines = -(-len(targets) // _ACROSS)
-    grid = figure.subplots(lines, _ACROSS, squeeze=False)
-    figure.suptitle("Where the boxes are", x=0.02, ha="left", size=10.5, weight="bold", color=INK)
+    grid = figure.subplots(lines, min(_ACROSS, max(len(targets), 2)), squeeze=False)
     for axes in grid.flat[len(targets) :]:
         axes.set_visible(False)
     for axes, target in zip(grid.flat, targets, strict=False):
         counts = np.array(statistics["places"][target], dtype=float)
         bare(axes)
         axes.imshow(counts, cmap="magma", vmin=0, vmax=max(1.0, counts.max()), interpolation="nearest")
-        axes.set_title(spell(target), size=9.5, pad=4)
-        axes.set_xlabel(f"at most {format_count(int(counts.max()))} boxes in one place", size=8, color=QUIET)
+        axes.set_title(f"Where: {spell(target)}", size=9.5, pad=4)
+        axes.set_xlabel(f"brightest: {format_count(int(counts.max()))} boxes", size=8, color=QUIET)
 
 
 def _draw_examples(figure: Figure, statistics: Mapping[str, Any]) -> None:
@@ -171,15 +175,21 @@ def _draw_examples(figure: Figure, statistics: Mapping[str, Any]) -> None:
     if not examples:
         say(figure.add_subplot(), "no boxes in train")
         return
-    grid = figure.subplots(len(examples), _PICTURES, squeeze=False)
+    grid = figure.subplots(len(examples), _pictures_of(statistics), squeeze=False)
     for line, example in zip(grid, examples, strict=True):
         for number, axes in enumerate(line):
             if number >= len(example["pictures"]):
                 axes.set_visible(False)
                 continue
             _draw_picture(axes, example["pictures"][number], example["label"])
-            words = f"{spell(example['label'])}, {example['source']}" if number == 0 else f"copy {number}"
+            words = spell(example["label"]) if number == 0 else f"copy {number}"
             axes.set_title(words, size=8, weight="normal", color=INK if number == 0 else QUIET, pad=3)
+        line[0].set_xlabel(example["source"], size=7.5, color=QUIET)
+
+
+def _pictures_of(statistics: Mapping[str, Any]) -> int:
+    """Pictures in a row of examples: the original and its copies, and never fewer than fit well."""
+    return max([_FEWEST_PICTURES, *(len(example["pictures"]) for example in statistics["examples"])])
 
 
 def _draw_picture(axes: Axes, picture: Mapping[str, Any], label: str) -> None:

@@ -9,7 +9,7 @@ from scanline.core.files import sha256_of_text
 from scanline.core.privacy import pseudonym
 
 UNKNOWN_PATIENT = "unknown"
-_OTHER = re.compile(r"[^A-Za-z0-9.-]+")
+_OTHER = re.compile(r"[^A-Za-z0-9._-]+")
 _DIGITS = 8
 
 
@@ -36,12 +36,15 @@ def name_images(images: pd.DataFrame, salt: str | None = None) -> pd.Series:
 
 def _name(image_id: str, source: str, patient_id: str | None, salt: str | None) -> str:
     known = isinstance(patient_id, str)
-    patient = str(patient_id).removeprefix(f"{source}/") if known else UNKNOWN_PATIENT
+    patient = _without(str(patient_id), source) if known else UNKNOWN_PATIENT
     instance = PurePosixPath(image_id).name
     if salt is not None:
         patient = pseudonym(str(patient_id), salt) if known else UNKNOWN_PATIENT
         instance = pseudonym(image_id, salt)
-    for start in (source, patient):
-        shorter = re.sub(rf"^{re.escape(start)}_", "", instance, flags=re.IGNORECASE)
-        instance = shorter or instance
+    instance = _without(_without(instance, source), patient)
     return "_".join(_OTHER.sub("-", part).strip("-") for part in (source, patient, instance))
+
+
+def _without(name: str, start: str) -> str:
+    """A name without what it begins with, with the colon, dash or underscore behind it."""
+    return re.sub(rf"^{re.escape(start)}[:_-]", "", name, flags=re.IGNORECASE) or name

@@ -1,9 +1,10 @@
 """The report's section on detection sets: what was checked, what they hold, earlier versions, a datasheet."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scanline.core.tables import SUBSETS
 from scanline.figures.numbers import format_count, format_share, spell
 from scanline.figures.options import DETECTION_SET_FIGURES
 from scanline.report.options import ReportedDetectionSet, ReportedSource
@@ -65,12 +66,19 @@ def describe_detection_set(
     }
 
 
+def ordered(subsets: Iterable[str]) -> list[str]:
+    """Subsets in their order, others behind them by name: JSON keeps none."""
+    return sorted(subsets, key=lambda name: (SUBSETS.index(name) if name in SUBSETS else len(SUBSETS), name))
+
+
 def _rows(statistics: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A row a stage and subset, and below it one a source where there are several."""
     rows = []
-    for stage, subsets in statistics["stages"].items():
-        for subset, counts in subsets.items():
-            rows.append(_row(STAGES[stage], subset, counts, statistics["targets"]))
+    for stage, words in STAGES.items():
+        subsets = statistics["stages"].get(stage, {})
+        for subset in ordered(subsets):
+            counts = subsets[subset]
+            rows.append(_row(words, subset, counts, statistics["targets"]))
             if len(counts["sources"]) > 1:
                 rows += [_row("", source, own, statistics["targets"]) for source, own in counts["sources"].items()]
     return rows
@@ -94,8 +102,8 @@ def _row(stage: str, name: str, counts: Mapping[str, Any], targets: Sequence[str
 def _left_out(left_out: Mapping[str, Mapping[str, int]]) -> list[str]:
     return [
         f"{subset}: {format_count(count)}, {_REASONS[reason]}"
-        for subset, reasons in left_out.items()
-        for reason, count in reasons.items()
+        for subset in ordered(left_out)
+        for reason, count in left_out[subset].items()
         if count
     ]
 
@@ -104,7 +112,12 @@ def _columns(statistics: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Part and key of each number that versions are compared by."""
     versions = [statistics, *statistics["previous"].values()]
     return list(
-        dict.fromkeys((part, key) for part in ("images", "boxes") for counts in versions for key in counts[part])
+        dict.fromkeys(
+            (part, key)
+            for part in ("images", "boxes")
+            for counts in versions
+            for key in (ordered(counts[part]) if part == "images" else counts[part])
+        )
     )
 
 
@@ -135,7 +148,7 @@ def _datasheet(
     sizes = statistics["sizes"]
     facts = [
         ("Made for", reported.motivation),
-        ("Images", ", ".join(f"{subset} {format_count(count)}" for subset, count in images.items())),
+        ("Images", ", ".join(f"{subset} {format_count(images[subset])}" for subset in ordered(images))),
         ("Boxes", ", ".join(f"{spell(name)} {format_count(count)}" for name, count in boxes.items())),
         ("Width and height of boxes", "; ".join(filter(None, (_size(name, one) for name, one in sizes.items())))),
         ("Collected", reported.collection),
