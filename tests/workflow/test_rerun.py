@@ -29,6 +29,7 @@ EVALUATE = {"evaluate_classifier", "evaluate_multilabel", "evaluate_detector", "
 PAGES = {"write_report", "write_overview"}
 RECEIPT = "write_receipt"  # a page too, of a split
 SETS = {"verify_detection_set", "analyse_detection_set"}
+SET_TASKS = ("detect", "detect_augmented")
 EXPORTS = {"export_detection_set"}  # no part of all
 FOLLOWERS = {
     "acquire_source": {"scan_files", "curate_source", "merge_sources"},
@@ -515,3 +516,51 @@ def test_a_printed_command_runs_by_itself(project):
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     subprocess.run(command[1], shell=True, cwd=project.root, env={**os.environ, "PATH": path}, check=True)
     assert project.planned() == NOTHING
+
+
+def test_exports_are_asked_for_and_then_up_to_date(project):
+    """No part of all; made once, they are made again where the set changed, and not where a figure did."""
+    target, folder = "exports", project.results / "phe_sich/exports/grouped"
+    exports = {
+        f"export_detection_set/phe_sich/grouped/{task}/{form}" for task in SET_TASKS for form in ("coco", "yolo")
+    }
+    assert project.planned(target) == exports
+    project.snakemake(target)
+    assert {path.name for path in folder.glob("detect_augmented/*")} == {"coco", "yolo", "coco.json", "yolo.json"}
+    assert project.planned(target) == project.planned() == NOTHING
+    path = library(project) / "prepare/set_export.py"
+    with changed(path):
+        edit_function(path)
+        assert project.planned(target) == exports
+        assert project.planned() == NOTHING
+    sets = [{"split": "grouped", "tasks": list(SET_TASKS), "files": "copy"}]
+    project.change_preset(studies={"phe_sich": {"detection_sets": sets}})
+    assert project.planned(target, "exports_phe_sich") == exports
+    assert project.planned() == NOTHING
+
+
+def test_another_number_of_shards_gives_the_same_set(project):
+    """Byte by byte, so that nothing trains again."""
+    folder = project.results / "phe_sich/prepared/grouped/tripled"
+    before = {path.name: path.read_bytes() for path in (folder / "train").glob("*.jpg")}
+    tables = {path.name: path.read_bytes() for path in folder.glob("*.*") if path.is_file()}
+    assert len(before) == 270
+    project.change_preset(studies={"phe_sich": {"offline_augmentation": {"tripled": {"shards": 4}}}})
+    project.snakemake()
+    assert {path.name for path in (folder / "shards").iterdir()} == {"0", "1", "2", "3"}
+    assert {path.name: path.read_bytes() for path in (folder / "train").glob("*.jpg")} == before
+    assert {path.name: path.read_bytes() for path in folder.glob("*.*") if path.is_file()} == tables
+    assert project.planned() == NOTHING
+
+
+def test_a_set_that_fails_a_check_is_one_line(project):
+    sets = [{"split": "grouped", "tasks": ["detect"], "negatives": {"share": 0.5}}]
+    project.change_preset(studies={"phe_sich": {"detection_sets": sets}})
+    process = project.start("exports")
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode != 0
+    told = [line for line in output.splitlines() if "detection set: images without a box in train: found" in line]
+    assert len(set(told)) == 1
+    assert "expected 50.0%, give or take 2.0%" in told[0]
+    assert "Traceback" not in output
+    assert not (project.results / "phe_sich/exports").exists()
