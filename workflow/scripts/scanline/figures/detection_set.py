@@ -52,18 +52,19 @@ def plot_detection_set(statistics: Mapping[str, Any], options: RunFigureOptions,
     lines = -(-n_classes // _ACROSS)
     wide = WIDTH_IN / min(_ACROSS, max(n_classes, 2))
     examples = max(1, len(statistics["examples"]))
-    drawings: tuple[tuple[float, Callable[[Figure], None]], ...] = (
+    drawings: tuple[tuple[float, Callable[[Figure], None]], ...] = (  # inches, and who draws
         (2.1 + 0.3 * rows + (0.2 * bars + 0.2) * n_classes, lambda figure: _draw_counts(figure, statistics)),
-        (3.2, lambda figure: _draw_sizes(figure, statistics)),
+        (3.2 + 0.22 * (n_classes // 2 + 1), lambda figure: _draw_sizes(figure, statistics)),
         (0.5 + wide * lines, lambda figure: _draw_places(figure, statistics)),
         (
             0.5 + (WIDTH_IN / _pictures_of(statistics) + 0.25) * examples,
             lambda figure: _draw_examples(figure, statistics),
         ),
     )
-    for (height, draw), path in zip(drawings, paths, strict=True):
-        looks = {"dpi": options.resolution_dpi, "phantom": options.phantom, "title": options.title}
-        with drawn_figure(path, height_in=height, **looks) as figure:
+    titles = [f"{options.title}: {words}" for words in ("numbers", "sizes", "where the boxes are", "examples of train")]
+    for (height, draw), title, path in zip(drawings, titles, paths, strict=True):
+        dpi, phantom = options.resolution_dpi, options.phantom
+        with drawn_figure(path, height_in=height, dpi=dpi, phantom=phantom, title=title) as figure:
             draw(figure)
 
 
@@ -106,7 +107,7 @@ def _draw_images(axes: Axes, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> N
         text = f"{format_count(total)}, {format_share(negative / total)} without"
         axes.text(total + longest * 0.012, place, text, va="center", size=8.5)
     _name_rows(axes, [name for name, _ in rows])
-    axes.set_xlim(0, longest * 1.45)
+    axes.set_xlim(0, longest * 1.55)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.set_title("Images with a box, and without", pad=8)
 
@@ -153,7 +154,7 @@ def _draw_sizes(figure: Figure, statistics: Mapping[str, Any]) -> None:
     axes.set_xlabel("Square root of a box's share of the image's area, %")
     axes.set_ylabel("Boxes of the class, %")
     axes.set_title("How large the boxes are", pad=8)
-    axes.legend(loc="upper right")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, borderaxespad=2.2)
 
 
 def _draw_places(figure: Figure, statistics: Mapping[str, Any]) -> None:
@@ -166,7 +167,7 @@ def _draw_places(figure: Figure, statistics: Mapping[str, Any]) -> None:
         counts = np.array(statistics["places"][target], dtype=float)
         bare(axes)
         axes.imshow(counts, cmap="magma", vmin=0, vmax=max(1.0, counts.max()), interpolation="nearest")
-        axes.set_title(f"Where: {spell(target)}", size=9.5, pad=4)
+        axes.set_title(spell(target), size=8.5, weight="normal", pad=4)
         axes.set_xlabel(f"brightest: {format_count(int(counts.max()))} boxes", size=8, color=QUIET)
 
 

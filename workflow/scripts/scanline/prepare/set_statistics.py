@@ -14,7 +14,7 @@ from scanline.prepare.detection_set import SIDES, ImageSet
 
 SIZE_BINS = 25
 PLACES = 32  # cells of the image's width and height
-EXAMPLES = 2  # images a class
+FEW_CLASSES = 3  # up to which two images of each are shown, else one
 SHOWN_COPIES = 3
 QUARTILES = (0.25, 0.5, 0.75)
 
@@ -157,12 +157,13 @@ def choose_examples(whole: ImageSet) -> list[dict[str, Any]]:
     originals = boxes[boxes["image_id"].map(facts["original_id"]).isna()]
     copies = images[images["original_id"].notna()]
     chosen = []
+    count = 2 if len(whole.targets) <= FEW_CLASSES else 1
     for target in whole.targets:
         own = originals[originals["label"] == target]
         own = own.assign(area=own["width"] * own["height"], patient=own["image_id"].map(facts["patient_id"]))
         ordered = own.sort_values(["area", "image_id"], ascending=[False, True]).drop_duplicates("image_id")
         again = ordered["patient"].notna() & ordered["patient"].duplicated()
-        for image_id in pd.concat([ordered[~again], ordered[again]])["image_id"].head(EXAMPLES):
+        for image_id in pd.concat([ordered[~again], ordered[again]])["image_id"].head(count):
             shown = [image_id, *copies.loc[copies["original_id"] == image_id, "image_id"].head(SHOWN_COPIES)]
             pictures = [_picture(one, facts, boxes) for one in shown]
             source = str(facts.loc[image_id, "source"])

@@ -19,7 +19,7 @@ _CAPTIONS = {
     " several, and their copies.",
 }
 _REASONS = {
-    "unknown": "nobody looked for a class",
+    "unknown": "nobody looked for a class, or a copy lost all boxes of one",
     "without_box": "a class is there and no box says where",
     "dropped": "dropped by balancing",
 }
