@@ -4,7 +4,7 @@ The copies stand beside their originals: same source, patient, volume, group and
 they were, so that val and test are those of the split.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -187,10 +187,11 @@ def _count_unknown(tables: SetTables, copies: pd.DataFrame, labels: Sequence[str
     return lost
 
 
-def _refuse(image_ids: Sequence[str], found: str) -> None:
+def _refuse(image_ids: Iterable[str], found: str) -> None:
+    listed = list(image_ids)
     raise InputError(
-        f"augmented image {next(iter(image_ids))!r}",
-        found=f"{found} ({len(image_ids)} such)",
+        f"augmented image {listed[0]!r}",
+        found=f"{found} ({len(listed)} such)",
         expected="copies of training images alone, beside their originals",
         next_step="Delete the folder of the augmented set and run again.",
     )

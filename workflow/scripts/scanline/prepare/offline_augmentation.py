@@ -36,6 +36,7 @@ MIN_SIDE_PX = 1.0  # of a box that is kept
 DECIMALS = 3  # of a box's coordinates in pixels: albumentations computes in float32
 Grey = NDArray[np.uint8]
 Boxes = NDArray[np.float64]
+Rows = tuple[dict[str, Any], list[tuple[Any, ...]]]  # of a copy: its row of IMAGES, those of BOXES
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,8 @@ def originals_of_shard(
         )
     by_image = dict(iter(boxes[boxes["image_id"].isin(mine["image_id"])].groupby("image_id")))
     found = []
-    for row in mine.to_dict("records"):
+    rows: list[dict[str, Any]] = mine.to_dict("records")  # type: ignore[assignment]
+    for row in rows:
         own = by_image.get(row["image_id"], boxes.iloc[:0])
         sides = own[["x", "y", "width", "height"]].to_numpy(dtype=np.float64)
         found.append(Original(row, names[row["image_id"]], own["label"].tolist(), sides))
@@ -200,21 +202,20 @@ def augment_shard(
     cv2.setNumThreads(0)
     own = threading.local()
 
-    def work(original: Original) -> list[tuple[dict[str, Any], pd.DataFrame]]:
+    def work(original: Original) -> list[Rows]:
         if not hasattr(own, "augmenter"):
             own.augmenter = Augmenter(options)
         return augment_image(original, own.augmenter, folder)
 
     with ThreadPoolExecutor(threads) as pool:
         made = [copy for copies in progress(pool.map(work, originals), len(originals), "image") for copy in copies]
-    columns = [*IMAGES.columns]
-    images = pd.DataFrame([row for row, _ in made], columns=None if made else columns)
-    boxes = pd.concat([table for _, table in made]) if made else pd.DataFrame(columns=[*BOXES.columns])
-    return validate(images, IMAGES, "images table"), validate(boxes.reset_index(drop=True), BOXES, "boxes table")
+    images = pd.DataFrame([row for row, _ in made], columns=None if made else [*IMAGES.columns])
+    boxes = pd.DataFrame([row for _, rows in made for row in rows], columns=[*BOXES.columns])
+    return validate(images, IMAGES, "images table"), validate(boxes, BOXES, "boxes table")
 
 
-def augment_image(original: Original, augmenter: Augmenter, folder: Path) -> list[tuple[dict[str, Any], pd.DataFrame]]:
-    """Make and write all copies of one image; see `augment_shard`."""
+def augment_image(original: Original, augmenter: Augmenter, folder: Path) -> list[Rows]:
+    """Make and write all copies of one image: the row of each, and those of its boxes; see `augment_shard`."""
     options = augmenter.options
     image_id, path = original.row["image_id"], Path(original.row["path"])
     try:
@@ -238,8 +239,7 @@ def augment_image(original: Original, augmenter: Augmenter, folder: Path) -> lis
             "mask_path": None,
             "original_id": image_id,
         }
-        boxes = pd.DataFrame(copy.boxes, columns=["x", "y", "width", "height"])
-        boxes.insert(0, "image_id", row["image_id"])
-        boxes.insert(1, "label", [original.labels[place] for place in copy.rows])
+        labels = [original.labels[place] for place in copy.rows]
+        boxes = [(row["image_id"], label, *sides) for label, sides in zip(labels, copy.boxes.tolist(), strict=True)]
         made.append((row, boxes))
     return made

@@ -1,6 +1,6 @@
 """The gate of a detection set: a list of checks, each with what was expected, what was found and of how many."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,7 @@ def _checks(whole: ImageSet, options: EvidenceOptions) -> Iterator[Check]:
     yield _classes(whole)
 
 
-def _check(name: str, expected: str, found: str, checked: int, failing: Sequence[Any]) -> Check:
+def _check(name: str, expected: str, found: str, checked: int, failing: Iterable[Any]) -> Check:
     return Check(name, expected, found, checked, tuple(str(one) for one in list(failing)[:NAMED]))
 
 

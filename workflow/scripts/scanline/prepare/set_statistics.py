@@ -172,7 +172,7 @@ def choose_examples(whole: ImageSet) -> list[dict[str, Any]]:
 
 
 def _picture(image_id: str, facts: pd.DataFrame, boxes: pd.DataFrame) -> dict[str, Any]:
-    row = facts.loc[image_id]
+    row: Any = facts.loc[image_id]
     own = boxes.loc[boxes["image_id"] == image_id, ["label", *SIDES]]
     return {
         "path": row["path"],
