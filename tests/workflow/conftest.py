@@ -59,6 +59,7 @@ TINY = {
                     "offline_augmentation": "tripled",
                 },
             },
+            "questions": {"haemorrhage_on_slice": {"answers": {"detect_augmented": "haemorrhage"}}},
             "detection_sets": [{"split": "grouped", "tasks": ["detect", "detect_augmented"]}],
             "label_analysis": True,
             "models": {
