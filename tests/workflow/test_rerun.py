@@ -343,11 +343,10 @@ OPTIONS = {
     "negatives of a detection set": (
         {
             "detection_sets": [
-                {"split": "grouped", "tasks": ["detect"], "negatives": {"share": 0.5, "tolerance": 0.5}},
-                {"split": "grouped", "tasks": ["detect_augmented"]},
+                {"split": "grouped", "tasks": list(SET_TASKS), "negatives": {"share": 0.5, "tolerance": 0.5}}
             ]
         },
-        {"verify_detection_set /detect"},
+        {"verify_detection_set"},
     ),
     "encoder": ({"models": {"linknet": {"encoder": "resnet18"}}}, {"train_segmenter"}),
     "detector": ({"models": {"yolo": {"architecture": "yolo11n"}}}, {"train_detector yolo/"}),
