@@ -18,7 +18,7 @@ BENCHMARK_INSTALLED := $(VENV)/.benchmark-installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-unit test-cluster test-cluster-slow lint phe-sich rescan lock docs prune-store cancel-jobs benchmark benchmark-evaluation benchmark-splitting
+.PHONY: help install demo test test-slow test-unit test-cluster test-cluster-slow lint phe-sich rescan lock docs prune-store cancel-jobs benchmark benchmark-evaluation benchmark-splitting benchmark-augmentation
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' Makefile
@@ -71,6 +71,9 @@ benchmark-evaluation: $(TEST_INSTALLED) ## Measure evaluation against scikit-lea
 
 benchmark-splitting: $(BENCHMARK_INSTALLED) ## Measure splitting and curation against scikit-learn, faiss, OpenCV (5 minutes)
 	$(BIN)/python benchmarks/splitting.py
+
+benchmark-augmentation: $(INSTALLED) ## Measure offline augmentation against a plain loop over albumentations
+	$(BIN)/python benchmarks/augmentation.py
 
 prune-store: $(INSTALLED) ## List the models that no current target needs; CONFIRM=yes removes them
 	$(BIN)/python workflow/scripts/prune_store.py --store results/model_store --results results $(if $(filter yes,$(CONFIRM)),--remove)

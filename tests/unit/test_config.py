@@ -377,3 +377,55 @@ def test_a_class_is_used_or_ignored(project):
 def test_every_source_says_its_licence_and_what_to_cite(project, key):
     message = refused(project, lambda study: next(iter(study["sources"].values())).pop(key))
     assert f".{key}: found nothing; expected a value" in message
+
+
+def test_offline_augmentations_and_detection_sets_are_by_name(project):
+    def change(study):
+        study["offline_augmentation"] = {"tripled": {"factor": 3}}
+        study["tasks"]["detect"]["offline_augmentation"] = "tripled"
+        study["detection_sets"] = [{"split": "grouped", "tasks": ["detect"]}]
+
+    study = edit(project, change).studies["phe_sich"]
+    assert study.offline_augmentation["tripled"].vertical_flip == 0
+    assert study.detection_sets[0].files == "hard_link"
+
+
+@pytest.mark.parametrize(
+    ("section", "value", "words"),
+    [
+        ("tasks", {"offline_augmentation": "doubled"}, "tasks.detect.offline_augmentation: found 'doubled'"),
+        ("sets", [{"split": "naive_image", "tasks": ["detect"]}], "detection_sets.0.split: found 'naive_image'"),
+        ("sets", [{"split": "grouped", "tasks": ["classify"]}], "detection_sets.0.tasks: found 'classify'"),
+        ("sets", [{"split": "grouped", "tasks": ["detect", "detect"]}], "found detect on grouped again"),
+        ("augmentation", {"factor": 1}, "offline_augmentation.tripled.factor: found 1"),
+        ("augmentation", {"factor": 3, "rotate": 5}, "offline_augmentation.tripled.rotate: found an unknown key"),
+        ("name", {"factor": 3}, "offline_augmentation: found 'Tripled'"),
+    ],
+)
+def test_a_wrong_augmentation_or_detection_set_is_one_line(project, section, value, words):
+    def change(study):
+        study["offline_augmentation"] = {"tripled": {"factor": 3}}
+        if section == "tasks":
+            study["tasks"]["detect"] |= value
+        elif section == "sets":
+            study["detection_sets"] = value
+        else:
+            study["offline_augmentation"] = {"tripled" if section == "augmentation" else "Tripled": value}
+
+    assert words in refused(project, change)
+
+
+def test_weights_of_images_do_not_go_with_an_offline_augmentation(project):
+    def change(study):
+        study["offline_augmentation"] = {"tripled": {"factor": 3}}
+        study["tasks"]["classify"] |= {"offline_augmentation": "tripled", "sampler_weights": True}
+
+    assert "either sampler_weights or offline_augmentation" in refused(project, change)
+
+
+def test_a_segmentation_task_has_no_offline_augmentation(project):
+    def change(study):
+        study["offline_augmentation"] = {"tripled": {"factor": 3}}
+        study["tasks"]["segment"]["offline_augmentation"] = "tripled"
+
+    assert "tasks.segment.offline_augmentation: found an unknown key" in refused(project, change)

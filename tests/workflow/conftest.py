@@ -20,7 +20,7 @@ from project_copy import copy_project
 from scanline.config import overlay
 
 PRESET = "tiny"
-TARGETS = {"all", "default", "figures", "report", "phe_sich"}
+TARGETS = {"all", "default", "figures", "report", "exports", "phe_sich"}
 TINY = {
     "all_studies": {
         "pixels": {"image_size_px": 64},
@@ -50,7 +50,17 @@ TINY = {
                 }
             },
             "splits": {"grouped_seed123": None, "grouped_seed456": None},
-            "tasks": {"segment": {"image_size_px": 96}},
+            "offline_augmentation": {"tripled": {"factor": 3, "shards": 2}},
+            "tasks": {
+                "segment": {"image_size_px": 96},
+                "detect_augmented": {
+                    "kind": "detect",
+                    "targets": ["haemorrhage"],
+                    "offline_augmentation": "tripled",
+                },
+            },
+            "questions": {"haemorrhage_on_slice": {"answers": {"detect_augmented": "haemorrhage"}}},
+            "detection_sets": [{"split": "grouped", "tasks": ["detect", "detect_augmented"]}],
             "label_analysis": True,
             "models": {
                 "shufflenet": {"architecture": "shufflenet_v2_x0_5", "weights": "none", "channels": 1},
@@ -67,6 +77,7 @@ TINY = {
                 },
                 {"split": "naive_image", "tasks": ["classify"], "models": ["shufflenet"], "seeds": [42]},
                 {"split": "grouped", "tasks": ["detect"], "models": ["ssdlite", "yolo"], "seeds": [42]},
+                {"split": "grouped", "tasks": ["detect_augmented"], "models": ["ssdlite"], "seeds": [42]},
                 {"split": "grouped", "tasks": ["segment"], "models": ["linknet"], "seeds": [42]},
             ],
         }

@@ -22,12 +22,15 @@ pytestmark = pytest.mark.workflow
 # The rules in their order, with those right behind each. What a change must rerun is worked out from this table,
 # not from the workflow.
 PLOTS = {"plot_classifier", "plot_multilabel", "plot_detector", "plot_segmenter", "plot_study"}
-PLOTS |= {"plot_task_comparison", "plot_label_analysis"}
+PLOTS |= {"plot_task_comparison", "plot_label_analysis", "plot_detection_set"}
 TRAIN = {"train_classifier", "train_detector", "train_segmenter"}
 PREDICT = {"predict_classifier", "predict_detector", "predict_segmenter"}
 EVALUATE = {"evaluate_classifier", "evaluate_multilabel", "evaluate_detector", "evaluate_segmenter"}
 PAGES = {"write_report", "write_overview"}
 RECEIPT = "write_receipt"  # a page too, of a split
+SETS = {"verify_detection_set", "analyse_detection_set"}
+SET_TASKS = ("detect", "detect_augmented")
+EXPORTS = {"export_detection_set"}  # no part of all
 FOLLOWERS = {
     "record_environment": {"write_report"},
     "acquire_source": {"scan_files", "curate_source", "merge_sources"},
@@ -35,12 +38,17 @@ FOLLOWERS = {
     "curate_source": {"merge_sources"},
     "merge_sources": {"group_images", "analyse_labels", "cache_pixels", "write_receipt"},
     "group_images": {"split_grouped", "split_naive_image", "verify_split"},
-    "split_grouped": {"verify_split", "analyse_labels"},
+    "split_grouped": {"verify_split", "analyse_labels", "analyse_detection_set"},
     "split_naive_image": {"write_receipt", "analyse_labels", "weigh_labels", *TRAIN},
-    "verify_split": {"write_receipt", "weigh_labels", *TRAIN},
+    "verify_split": {"write_receipt", "weigh_labels", "augment_images", "verify_detection_set", *TRAIN},
+    "augment_images": {"merge_augmented"},
+    "merge_augmented": {"cache_augmented", *SETS},
+    "cache_augmented": {"train_detector"},
+    "verify_detection_set": {"write_report"},
+    "analyse_detection_set": {"plot_detection_set", "write_report"},
     "analyse_labels": {"plot_label_analysis", "write_report"},
     "weigh_labels": {"train_classifier"},
-    "cache_pixels": {"cache_masks", *TRAIN},
+    "cache_pixels": {"cache_masks", "cache_augmented", *TRAIN},
     "cache_masks": {"train_segmenter"},
     "train_classifier": {"predict_classifier"},
     "train_detector": {"predict_detector"},
@@ -78,8 +86,14 @@ REACHED_BY = {
     "split/label_leaks.py": {"analyse_labels"},
     "split/label_weights.py": {"weigh_labels"},
     "curate/label_statistics.py": {"analyse_labels", "weigh_labels"},
-    "prepare/pixels.py": {"cache_pixels"},
+    "prepare/pixels.py": {"cache_pixels", "cache_augmented"},
     "prepare/masks.py": {"cache_masks"},
+    "prepare/offline_augmentation.py": {"augment_images"},
+    "prepare/augmented_set.py": {"merge_augmented"},
+    "prepare/detection_set.py": SETS,
+    "prepare/set_evidence.py": {"verify_detection_set"},
+    "prepare/coco_export.py": {"verify_detection_set"},
+    "prepare/set_statistics.py": {"analyse_detection_set"},
     "train/engine.py": TRAIN,
     "train/label_weights.py": {"train_classifier", "train_segmenter", "train_detector ssdlite/"},
     "train/image_level.py": {"train_classifier", "train_segmenter", "train_detector ssdlite/"},
@@ -106,6 +120,7 @@ REACHED_BY = {
     "figures/detector_examples.py": {"plot_detector"},
     "figures/segmenter_overlays.py": {"plot_segmenter"},
     "figures/study.py": {"plot_study"},
+    "figures/detection_set.py": {"plot_detection_set"},
     "report/overview.py": {"write_overview"},
     "report/receipt.py": {"write_receipt"},
     "report/page.py": {*PAGES, RECEIPT},
@@ -120,6 +135,7 @@ REACHED_BY_NONE = (
     "curate/adapters/coco.py",
     "acquire/download.py",
     "acquire/fetch.py",
+    "prepare/set_export.py",
 )
 NOTHING: set[str] = set()
 
@@ -134,6 +150,8 @@ def run_of(job: str) -> list[str]:
         return ["grouped"]
     if rule == "weigh_labels":
         return [*rest, "multilabel"]
+    if rule in {"augment_images", "merge_augmented", "cache_augmented"}:  # the task that names the augmentation
+        return [rest[0], "detect_augmented"]
     data = {"record_environment", "acquire_source", "scan_files", "curate_source", "cache_pixels", "cache_masks"}
     return [] if rule in data else rest
 
@@ -232,8 +250,9 @@ def test_a_second_run_has_nothing_to_do(project):
 
 def test_the_table_of_rules_is_complete(all_jobs):
     assert {job.split("/")[0] for job in all_jobs} == set(FOLLOWERS)
-    # 14 before training, 4 for each of 6 models, 8 for their comparison and pages, 9 records of environments
-    assert len(all_jobs) == 55
+    # 14 before training, 4 for an augmentation, 3 for each of 2 detection sets, 4 for each of 7 models, 8 for their
+    # comparison and pages, 10 records of environments
+    assert len(all_jobs) == 14 + 4 + 6 + 28 + 8 + 10
 
 
 def test_touched_files_rerun_nothing(project):
@@ -294,7 +313,7 @@ def test_every_rule_carries_the_digest_of_its_own_script_and_environment():
     text = "".join(path.read_text("utf-8") for path in files)
     rules = re.split(r"^rule (\w+):$", text, flags=re.MULTILINE)[1:]
     found = dict(zip(rules[::2], rules[1::2], strict=True))
-    assert set(found) == set(FOLLOWERS) | {"acquire_weights"}
+    assert set(found) == set(FOLLOWERS) | {"acquire_weights", *EXPORTS}
     for rule, body in found.items():
         assert re.findall(r"python workflow/scripts/(\w+)\.py", body) == [rule]
         if not rule.startswith("acquire"):
@@ -338,7 +357,20 @@ OPTIONS = {
     "weights of classes": ({"tasks": {"multilabel": {"class_weights": False}}}, {"train_classifier multilabel"}),
     "augmentation of detection": (
         {"tasks": {"detect": {"augmentation": {"crop_min_scale": 0.9}}}},
-        {"train_detector"},
+        {"train_detector /detect/"},
+    ),
+    "offline augmentation": (
+        {"offline_augmentation": {"tripled": {"rotation_degrees": 5}}},
+        {"augment_images"},
+    ),
+    "how originals are linked": ({"offline_augmentation": {"tripled": {"files": "copy"}}}, {"merge_augmented"}),
+    "negatives of a detection set": (
+        {
+            "detection_sets": [
+                {"split": "grouped", "tasks": list(SET_TASKS), "negatives": {"share": 0.5, "tolerance": 0.5}}
+            ]
+        },
+        {"verify_detection_set"},
     ),
     "encoder": ({"models": {"linknet": {"encoder": "resnet18"}}}, {"train_segmenter"}),
     "detector": ({"models": {"yolo": {"architecture": "yolo11n"}}}, {"train_detector yolo/"}),
@@ -371,7 +403,11 @@ def test_a_changed_option_reruns_what_carries_it_and_what_follows(unchanged, all
 @pytest.mark.parametrize(
     ("values", "caches", "first"),
     [
-        ({"pixels": {"image_size_px": 128}}, {"cache_pixels/phe_sich/128px"}, TRAIN - {"train_segmenter"}),
+        (
+            {"pixels": {"image_size_px": 128}},
+            {"cache_pixels/phe_sich/128px", "cache_augmented/phe_sich/grouped/tripled/128px"},
+            TRAIN - {"train_segmenter"},
+        ),
         (
             {"tasks": {"segment": {"image_size_px": 128}}},
             {"cache_pixels/phe_sich/128px", "cache_masks/phe_sich/128px/perihaematomal_oedema"},
@@ -489,7 +525,7 @@ for name in sys.argv[1:]:
 def test_the_digests_cover_all_that_the_scripts_load():
     """What Python itself imports for each script stands in what the digest follows, presentation apart."""
     scripts = Path(__file__).parents[2] / "workflow/scripts"
-    names = sorted(set(FOLLOWERS) - {"acquire_source"})
+    names = sorted({*FOLLOWERS, *EXPORTS} - {"acquire_source"})
     found = subprocess.run(
         [sys.executable, "-c", LOADED, *names], cwd=scripts, capture_output=True, text=True, check=True
     )
@@ -510,3 +546,51 @@ def test_a_printed_command_runs_by_itself(project):
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     subprocess.run(command[1], shell=True, cwd=project.root, env={**os.environ, "PATH": path}, check=True)
     assert project.planned() == NOTHING
+
+
+def test_exports_are_asked_for_and_then_up_to_date(project):
+    """No part of all; made once, they are made again where the set changed, and not where a figure did."""
+    target, folder = "exports", project.results / "phe_sich/exports/grouped"
+    exports = {
+        f"export_detection_set/phe_sich/grouped/{task}/{form}" for task in SET_TASKS for form in ("coco", "yolo")
+    }
+    assert project.planned(target) == exports
+    project.snakemake(target)
+    assert {path.name for path in folder.glob("detect_augmented/*")} == {"coco", "yolo", "coco.json", "yolo.json"}
+    assert project.planned(target) == project.planned() == NOTHING
+    path = library(project) / "prepare/set_export.py"
+    with changed(path):
+        edit_function(path)
+        assert project.planned(target) == exports
+        assert project.planned() == NOTHING
+    sets = [{"split": "grouped", "tasks": list(SET_TASKS), "files": "copy"}]
+    project.change_preset(studies={"phe_sich": {"detection_sets": sets}})
+    assert project.planned(target, "exports_phe_sich") == exports
+    assert project.planned() == NOTHING
+
+
+def test_another_number_of_shards_gives_the_same_set(project):
+    """Byte by byte, so that nothing trains again."""
+    folder = project.results / "phe_sich/prepared/grouped/tripled"
+    before = {path.name: path.read_bytes() for path in (folder / "train").glob("*.jpg")}
+    tables = {path.name: path.read_bytes() for path in folder.glob("*.*") if path.is_file()}
+    assert len(before) == 270
+    project.change_preset(studies={"phe_sich": {"offline_augmentation": {"tripled": {"shards": 4}}}})
+    project.snakemake()
+    assert {path.name for path in (folder / "shards").iterdir()} == {"0", "1", "2", "3"}
+    assert {path.name: path.read_bytes() for path in (folder / "train").glob("*.jpg")} == before
+    assert {path.name: path.read_bytes() for path in folder.glob("*.*") if path.is_file()} == tables
+    assert project.planned() == NOTHING
+
+
+def test_a_set_that_fails_a_check_is_one_line(project):
+    sets = [{"split": "grouped", "tasks": ["detect"], "negatives": {"share": 0.5}}]
+    project.change_preset(studies={"phe_sich": {"detection_sets": sets}})
+    process = project.start("exports")
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode != 0
+    told = [line for line in output.splitlines() if "detection set: images without a box in train: found" in line]
+    assert len(set(told)) == 1
+    assert "expected 50.0%, give or take 2.0%" in told[0]
+    assert "Traceback" not in output
+    assert not (project.results / "phe_sich/exports").exists()

@@ -14,11 +14,15 @@ from scanline.config import load_config
 from scanline.core.code_digest import ParsedModules
 from scanline.core.code_digest import code_digest as digest_of_code
 from scanline.core.errors import InputError
+from scanline.figures.options import DETECTION_SET_FIGURES
 from scanline.figures.options import LABEL_FIGURES as LABEL_FIGURE_NAMES
+from scanline.prepare.detection_set_options import EXPORT_FORMATS, DetectionSet
 from scanline.report.kinds import KINDS
 from scanline.train.network_names import ULTRALYTICS_NAME
 
 RUN_FILES = "{split}/{task}/{model}/seed{seed}"
+AUGMENTED = "<results>/{study}/prepared/{split}/{augmentation}"
+SET_FILES = "{split}/{task}"
 IMAGE_TABLES = {"detect": "image_level"}  # evaluation's table of single images; per_image for other kinds
 LEAK_FREE = ("grouped", "official", "kfold")  # protocols that part no group
 SCAN_THREADS = 32  # fewer, as below, where the machine, or --cores, has fewer
@@ -95,6 +99,12 @@ ENVIRONMENT_OF = {
     "weigh_labels": "envs/split.yaml",
     "cache_pixels": "envs/curate.yaml",
     "cache_masks": "envs/curate.yaml",
+    "augment_images": "envs/augment.yaml",
+    "merge_augmented": "envs/split.yaml",
+    "cache_augmented": "envs/curate.yaml",
+    "verify_detection_set": "envs/curate.yaml",
+    "analyse_detection_set": "envs/curate.yaml",
+    "export_detection_set": "envs/curate.yaml",
     "train_classifier": "envs/train.yaml",
     "train_segmenter": "envs/segment.yaml",
     "train_detector": "envs/detect.yaml",
@@ -114,6 +124,7 @@ ENVIRONMENT_OF = {
     "plot_study": "envs/figures.yaml",
     "plot_task_comparison": "envs/figures.yaml",
     "plot_label_analysis": "envs/figures.yaml",
+    "plot_detection_set": "envs/figures.yaml",
     "write_receipt": "envs/report.yaml",
     "write_report": "envs/report.yaml",
     "write_overview": "envs/report.yaml",
@@ -239,6 +250,160 @@ def pixel_index(wildcards):
 
 def mask_cache(wildcards):
     return f"{prepared(wildcards)}/masks/{study_of(wildcards).tasks[wildcards.task].target}.npy"
+
+
+def augmentation_of(wildcards):
+    return study_of(wildcards).offline_augmentation[wildcards.augmentation]
+
+
+def augment_options(wildcards):
+    augmentation = augmentation_of(wildcards).model_dump(mode="json", exclude={"files"})
+    return as_json({"augmentation": augmentation, "shard": int(wildcards.shard)})
+
+
+def merge_augmented_options(wildcards):
+    augmentation = augmentation_of(wildcards)
+    return as_json({"labels": study_of(wildcards).labels, "factor": augmentation.factor, "files": augmentation.files})
+
+
+def augmented_shards(table):
+    """An input function: a table of each shard of an offline augmentation."""
+
+    def paths(wildcards):
+        shards = range(augmentation_of(wildcards).shards)
+        return [AUGMENTED.format(**wildcards) + f"/shards/{shard}/{table}.parquet" for shard in shards]
+
+    return paths
+
+
+def training_set(wildcards):
+    """The folder of the offline augmentation that a task trains on; None where it names none."""
+    name = getattr(study_of(wildcards).tasks[wildcards.task], "offline_augmentation", None)
+    return AUGMENTED.format(study=wildcards.study, split=wildcards.split, augmentation=name) if name else None
+
+
+def training_cache(file):
+    """An input function: a file of the pixel cache that a task trains on."""
+
+    def path(wildcards):
+        whole = prepared(wildcards)
+        augmented = training_set(wildcards)
+        return f"{augmented}/{Path(whole).name}/{file}" if augmented else f"{whole}/{file}"
+
+    return path
+
+
+def plain_table(name, wildcards):
+    folder = f"splits/{wildcards.split}" if name in {"split", "receipt"} else "curated"
+    return f"<results>/{wildcards.study}/{folder}/{name}.{'json' if name == 'receipt' else 'parquet'}"
+
+
+def training_table(name):
+    """An input function: a table, or the receipt, of what a task trains on: curated, or with copies in it."""
+
+    def path(wildcards):
+        plain, augmented = plain_table(name, wildcards), training_set(wildcards)
+        return f"{augmented}/{Path(plain).name}" if augmented else plain
+
+    return path
+
+
+def augmented_table(name):
+    """An input function: a table of a task's offline augmentation; nothing where it names none."""
+
+    def path(wildcards):
+        augmented = training_set(wildcards)
+        return f"{augmented}/{name}.parquet" if augmented else []
+
+    return path
+
+
+def detection_set(wildcards):
+    """The entry of `detection_sets` that a task of a split stands in; one of defaults where it stands in none."""
+    for entry in study_of(wildcards).detection_sets:
+        if entry.split == wildcards.split and wildcards.task in entry.tasks:
+            return entry
+    return DetectionSet(split=wildcards.split, tasks=(wildcards.task,))
+
+
+def verify_set_options(wildcards):
+    study = study_of(wildcards)
+    task = study.tasks[wildcards.task]
+    name = task.offline_augmentation
+    factor = study.offline_augmentation[name].factor if name else 1
+    return as_json({"targets": task.targets, "factor": factor, "negatives": detection_set(wildcards).negatives})
+
+
+def analyse_set_options(wildcards):
+    targets = study_of(wildcards).tasks[wildcards.task].targets
+    return as_json({"targets": targets, "previous": list(detection_set(wildcards).previous_versions)})
+
+
+def previous_versions(wildcards):
+    return list(detection_set(wildcards).previous_versions.values())
+
+
+def export_options(wildcards):
+    entry = detection_set(wildcards)
+    return as_json(
+        {
+            "targets": study_of(wildcards).tasks[wildcards.task].targets,
+            "format": wildcards.format,
+            "files": entry.files,
+            "salt": CONFIG.patient_salt if entry.file_names == "pseudonym" else None,
+        }
+    )
+
+
+def plot_set_options(wildcards):
+    study = study_of(wildcards)
+    title = f"{wildcards.task}, {wildcards.split}"
+    return as_json({**study.figures.model_dump(mode="json"), "title": title, "phantom": is_phantom(study)})
+
+
+def set_figure(name):
+    """An output: a figure of a detection set, with its place in Snakemake's report."""
+    return report(
+        f"<results>/{{study}}/figures/{SET_FILES}/{name}.png",
+        caption="../report/detection_set.rst",
+        category="{study}",
+        subcategory="Detection sets",
+        labels={"split": "{split}", "task": "{task}", "figure": name.removeprefix("set_")},
+    )
+
+
+def sets_in(study):
+    """Each (split, task) of the study's detection sets, in the order of its file."""
+    return [(entry.split, task) for entry in study.detection_sets for task in entry.tasks]
+
+
+def set_paths(study_name, *patterns):
+    """Each pattern, with {split} and {task} in it, for each detection set of a study."""
+    return [
+        f"<results>/{study_name}/{pattern.format(split=split, task=task)}"
+        for split, task in sets_in(CONFIG.studies[study_name])
+        for pattern in patterns
+    ]
+
+
+def for_each_set(*patterns):
+    """An input function: each pattern for each detection set of the job's study."""
+
+    def paths(wildcards):
+        return set_paths(wildcards.study, *patterns)
+
+    return paths
+
+
+def reported_sets(study):
+    """What the report is told of each detection set."""
+    reported = []
+    for entry in study.detection_sets:
+        for task in entry.tasks:
+            name = study.tasks[task].offline_augmentation
+            words = study.offline_augmentation[name].in_words() if name else "none"
+            reported.append({"split": entry.split, "task": task, "augmentation": words, **entry.datasheet.model_dump()})
+    return reported
 
 
 def train_options(wildcards):
@@ -439,6 +604,7 @@ def report_options(wildcards):
                 {**yardstick.model_dump(), "kind": study.tasks[yardstick.task].kind}
                 for yardstick in ([] if is_phantom(study) else study.yardsticks)
             ],
+            "detection_sets": reported_sets(study),
             "command": command,
         }
     )
@@ -661,6 +827,7 @@ def gpus(wildcards):
 
 STUDY_FIGURES = ["flow", "class_balance", "subset_balance", "leakage"]
 TASK_FIGURE = "figures/task_comparison.png"
+SET_FIGURES = [f"figures/{SET_FILES}/{name}.png" for name in DETECTION_SET_FIGURES]
 LABEL_FIGURES = [f"figures/{name}.png" for name in LABEL_FIGURE_NAMES]
 
 
@@ -691,8 +858,18 @@ def figures_in(study_name):
         *(f"<results>/{study_name}/figures/{figure}.png" for figure in STUDY_FIGURES),
         *task_comparison_in(study_name, TASK_FIGURE),
         *label_analysis_in(study_name, *LABEL_FIGURES),
+        *set_paths(study_name, *SET_FIGURES),
         *figures_of_runs(study_name),
     ]
+
+
+def exports_of(study_name):
+    """The trees of each detection set of a study; not part of `all`."""
+    return set_paths(study_name, *(f"exports/{SET_FILES}/{form}.json" for form in EXPORT_FORMATS))
+
+
+def all_exports():
+    return [path for name in CONFIG.by_default for path in exports_of(name)]
 
 
 def all_figures():

@@ -72,6 +72,9 @@ rule write_report:
         label_leaks=label_analysis("analysis/label_leaks.json"),
         label_figures=label_analysis(*LABEL_FIGURES),
         environments=environments_of_study,
+        set_statistics=for_each_set(f"analysis/{SET_FILES}/detection_set.json"),
+        set_evidence=for_each_set(f"analysis/{SET_FILES}/evidence.json"),
+        set_figures=for_each_set(*SET_FIGURES),
     output:
         report=report(
             "<results>/{study}/report.html",
@@ -94,7 +97,9 @@ rule write_report:
         " --metrics {input.metrics:q} --runs {input.runs:q} --study-figures {input.study_figures:q}"
         " --run-figures {input.run_figures:q} --tasks {input.tasks:q} --task-figure {input.task_figure:q}"
         " --label-statistics {input.label_statistics:q} --label-leaks {input.label_leaks:q}"
-        " --label-figures {input.label_figures:q} --environments {input.environments:q} --report {output.report:q} > {log:q} 2>&1"
+        " --label-figures {input.label_figures:q} --environments {input.environments:q}"
+        " --set-statistics {input.set_statistics:q} --set-evidence {input.set_evidence:q}"
+        " --set-figures {input.set_figures:q} --report {output.report:q} > {log:q} 2>&1"
 
 
 rule write_overview:

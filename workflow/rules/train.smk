@@ -7,11 +7,11 @@ done before is linked.
 
 rule train_classifier:
     input:
-        pixels=pixel_cache,
-        index=pixel_index,
-        labels="<results>/{study}/curated/labels.parquet",
-        split="<results>/{study}/splits/{split}/split.parquet",
-        receipt="<results>/{study}/splits/{split}/receipt.json",
+        pixels=training_cache("pixels.npy"),
+        index=training_cache("pixels.parquet"),
+        labels=training_table("labels"),
+        split=training_table("split"),
+        receipt=training_table("receipt"),
         class_weights=asked_weights("class_weights", "json"),
         sampler_weights=asked_weights("sampler_weights", "parquet"),
         weights=weights_input,
@@ -90,13 +90,13 @@ rule train_segmenter:
 
 rule train_detector:
     input:
-        pixels=pixel_cache,
-        index=pixel_index,
-        images="<results>/{study}/curated/images.parquet",
-        boxes="<results>/{study}/curated/boxes.parquet",
-        labels="<results>/{study}/curated/labels.parquet",
-        split="<results>/{study}/splits/{split}/split.parquet",
-        receipt="<results>/{study}/splits/{split}/receipt.json",
+        pixels=training_cache("pixels.npy"),
+        index=training_cache("pixels.parquet"),
+        images=training_table("images"),
+        boxes=training_table("boxes"),
+        labels=training_table("labels"),
+        split=training_table("split"),
+        receipt=training_table("receipt"),
         weights=weights_input,
     output:
         model=f"<results>/{{study}}/models/{RUN_FILES}/model.pt",

@@ -13,8 +13,9 @@ from scanline.report.study import STUDY_FIGURES, StudyFiles, describe_study, fig
 def main() -> None:
     """Run the rule."""
     lists = ("receipts+", "metrics*", "runs*", "study_figures+", "run_figures*", "label_figures*", "environments*")
+    sets = ("set_statistics*", "set_evidence*", "set_figures*")
     optional = ("comparison?", "tasks?", "task_figure?", "label_statistics?", "label_leaks?")
-    args = parse_arguments(__doc__, "flow", "rejects", *optional, *lists, "options", "report")
+    args = parse_arguments(__doc__, "flow", "rejects", *optional, *lists, *sets, "options", "report")
     options = read_options(ReportOptions, args.options)
     files = StudyFiles(
         flow=read_json(args.flow),
@@ -31,6 +32,9 @@ def main() -> None:
         label_leaks=read_json(args.label_leaks) if args.label_leaks else None,
         label_figures=args.label_figures,
         environments=[read_json(path) for path in args.environments],
+        set_statistics=[read_json(path) for path in args.set_statistics],
+        set_evidence=[read_json(path) for path in args.set_evidence],
+        set_figures=args.set_figures,
     )
     write_page(args.report, "study.html.j2", describe_study(options, files))
     logger.info("wrote the report of %s: %d models", options.study, len(options.runs))

@@ -17,10 +17,19 @@ from scanline.curate.options import CurateOptions
 from scanline.evaluate.study_options import StudyEvaluateOptions
 from scanline.evaluate.task_comparison_options import Question
 from scanline.figures.options import FigureOptions
-from scanline.prepare.options import PixelOptions
+from scanline.prepare.detection_set_options import DetectionSet
+from scanline.prepare.options import OfflineAugmentation, PixelOptions
 from scanline.report.kinds import KINDS
 from scanline.split.options import NO_CLASS, SplitOptions, classes_named
-from scanline.train.options import ClassifyTask, SegmentTask, Task, TrainingOptions, kind_of_network
+from scanline.train.options import (
+    AugmentableTask,
+    ClassifyTask,
+    DetectTask,
+    SegmentTask,
+    Task,
+    TrainingOptions,
+    kind_of_network,
+)
 from scanline.train.study_options import StudyModel
 
 NAME = r"^[a-z][a-z0-9_]*$"
@@ -95,6 +104,12 @@ class Study(Options):
         " tasks of `runs` answer. Null takes one out.",
     )
     yardsticks: tuple[Yardstick, ...] = Field(default=(), description="Reported figures of others.")
+    offline_augmentation: dict[str, OfflineAugmentation] = Field(
+        default={}, description="Augmentations of training images by name, made once; tasks refer to them."
+    )
+    detection_sets: tuple[DetectionSet, ...] = Field(
+        default=(), description="Detection tasks whose images and boxes are verified, analysed and exported."
+    )
     pixels: PixelOptions = Field(description="The pixel cache.")
     training: TrainingOptions = Field(default=TrainingOptions(), description="How much and how to train.")
     evaluate: StudyEvaluateOptions = Field(default=StudyEvaluateOptions(), description="Scoring.")
@@ -289,6 +304,29 @@ def check_known(where: str, name: str, names: Iterable[object]) -> None:
         )
 
 
+def check_detection_sets(study: Study, where: Path) -> None:
+    """Check that each detection set is of a leak-free split and of tasks with boxes, each named once.
+
+    Raises:
+        InputError: For the first that is not.
+    """
+    seen: set[tuple[str, str]] = set()
+    for index, entry in enumerate(study.detection_sets):
+        place = f"{where}: detection_sets.{index}"
+        check_known(f"{place}.split", entry.split, [n for n, s in study.splits.items() if s.protocol != "naive_image"])
+        able = [name for name, task in study.tasks.items() if isinstance(task, DetectTask)]
+        for task in entry.tasks:
+            check_known(f"{place}.tasks", task, able)
+            if (entry.split, task) in seen:
+                raise InputError(
+                    f"{place}.tasks",
+                    found=f"{task} on {entry.split} again",
+                    expected="each task of a split once",
+                    next_step="Take one of the two out.",
+                )
+            seen.add((entry.split, task))
+
+
 def check_names(study: Study, where: Path) -> None:
     """Check that every name used in a study is defined in it, and spelled as paths need it.
 
@@ -299,7 +337,7 @@ def check_names(study: Study, where: Path) -> None:
     def known(key: str, name: str, names: Iterable[object]) -> None:
         check_known(f"{where}: {key}", name, names)
 
-    for section in ("sources", "splits", "tasks", "models", "questions"):
+    for section in ("sources", "splits", "tasks", "models", "questions", "offline_augmentation"):
         for name in getattr(study, section):
             if not re.match(NAME, name):
                 raise InputError(
@@ -354,6 +392,9 @@ def check_names(study: Study, where: Path) -> None:
                 )
         for label in getattr(task, "excluded_classes", ()):
             known(f"tasks.{name}.excluded_classes", label, set(study.labels) - set(targets_of(task)))
+        if isinstance(task, AugmentableTask) and task.offline_augmentation is not None:
+            known(f"tasks.{name}.offline_augmentation", task.offline_augmentation, study.offline_augmentation)
+    check_detection_sets(study, where)
     for name, question in study.questions.items():
         known(f"questions.{name}.label", question.label, study.labels)
         if question.label not in annotated | outlined:

@@ -5,12 +5,14 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from scanline.core.errors import InputError
+
+Placing = Literal["hard_link", "symbolic_link", "copy"]
 
 
 @contextmanager
@@ -41,6 +43,16 @@ def sha256_of_file(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest_of_files(paths: Sequence[Path]) -> str:
+    """Hexadecimal SHA-256 over the names and contents of files, in the order given."""
+    return sha256_of_text("".join(f"{path.name} {sha256_of_file(path)}\n" for path in paths))
+
+
+def sha256_of_bytes(content: bytes) -> str:
+    """Hexadecimal SHA-256 of bytes."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def sha256_of_text(text: str) -> str:
@@ -81,3 +93,25 @@ def link_or_copy(source: Path, target: Path) -> None:
         except OSError:
             shutil.copyfile(source, aside)
     os.utime(target)
+
+
+def place_file(source: Path, target: Path, way: Placing) -> None:
+    """Give a file a second place; the file itself, its time stamp among it, stays as it is.
+
+    Args:
+        source: An existing file.
+        target: Where it is to be found too; its folder exists.
+        way: `hard_link` (a relative symbolic link where the file system refuses it, as across devices),
+            `symbolic_link` (relative) or `copy`.
+    """
+    if way == "copy":
+        shutil.copyfile(source, target)
+        return
+    if way == "hard_link":
+        try:
+            os.link(source.resolve(), target)
+            return
+        except OSError as error:
+            if isinstance(error, FileExistsError):
+                raise
+    target.symlink_to(os.path.relpath(source.resolve(), target.parent.resolve()))

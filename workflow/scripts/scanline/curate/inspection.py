@@ -82,7 +82,7 @@ def inspect_image(path: Path, window: Window = BRAIN) -> Inspected:
     """
     content = _content(path)
     try:
-        pixels, channels, header = _decode(content, window)
+        pixels, channels, header = decode_grey(content, window)
     except ImageError as error:
         return Inspected(_sha256(content), problem=str(error))
     thumbnail = make_thumbnail(pixels)
@@ -100,7 +100,9 @@ def inspect_image(path: Path, window: Window = BRAIN) -> Inspected:
     )
 
 
-def _decode(content: bytes | None, window: Window) -> tuple[NDArray[np.uint8], tuple[str, ...], Header | None]:
+def decode_grey(
+    content: bytes | None, window: Window = BRAIN
+) -> tuple[NDArray[np.uint8], tuple[str, ...], Header | None]:
     """Grey pixels, the names of the channels that an image had, and the header of DICOM.
 
     Grey files are decoded by others to the same pixels as by Pillow, and sooner: 8-bit PNG by OpenCV, without a pause

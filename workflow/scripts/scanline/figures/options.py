@@ -13,6 +13,7 @@ LABEL_FIGURES = (
     "images_per_patient",
     "label_leaks",
 )
+DETECTION_SET_FIGURES = ("set_counts", "set_sizes", "set_places", "set_examples")
 
 
 class FigureOptions(Options):

@@ -1,7 +1,9 @@
 """The pixel cache: each image decoded and resized once, then trained on from memory."""
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,8 @@ from scanline.core.errors import InputError
 from scanline.core.files import written_aside
 from scanline.core.images import ImageError, Window, read_image
 from scanline.core.log import progress
+
+WINDOW = ("window_center_hu", "window_width_hu")  # columns of the images table
 
 
 def resize(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
@@ -50,10 +54,45 @@ def load_pixels(path: Path, size_px: int, window: Window | None = None) -> NDArr
 
 def windows_of(images: pd.DataFrame) -> list[Window | None]:
     """The window of each image of the images table; None of images that are no DICOM."""
-    if "window_center_hu" not in images:
+    if WINDOW[0] not in images:
         return [None] * len(images)
-    pairs = zip(images["window_center_hu"], images["window_width_hu"], strict=True)
-    return [None if pd.isna(center) else Window(float(center), float(width)) for center, width in pairs]
+    pairs = zip(images[WINDOW[0]], images[WINDOW[1]], strict=True)
+    return [window_of(dict(zip(WINDOW, pair, strict=True))) for pair in pairs]
+
+
+def window_of(row: Mapping[str, Any]) -> Window | None:
+    """The window of a row of the images table; None if it is no DICOM."""
+    center, width = (row.get(name) for name in WINDOW)
+    return None if center is None or width is None or pd.isna(center) else Window(float(center), float(width))
+
+
+def extend_cache(pixels: Path, index: pd.DataFrame, images: pd.DataFrame, target: Path, threads: int) -> pd.DataFrame:
+    """Write a pixel cache of more images: the rows that are cached already are copied, the others decoded.
+
+    Args:
+        pixels: The cache that is there, .npy.
+        index: Its table of image_id and row.
+        images: The images table of the larger cache.
+        target: The .npy file to write.
+        threads: Images decoded at a time.
+
+    Returns:
+        Table with image_id and its row in the larger cache.
+    """
+    cached = np.load(pixels, mmap_mode="r")
+    rows = index.set_index("image_id")["row"]
+    size_px = int(cached.shape[-1])
+    is_new = ~images["image_id"].isin(rows.index).to_numpy()
+    paths, windows = [Path(path) for path in images.loc[is_new, "path"]], windows_of(images.loc[is_new])
+    with written_aside(target) as aside, ThreadPoolExecutor(threads) as pool:
+        larger = np.lib.format.open_memmap(aside, "w+", np.uint8, (len(images), size_px, size_px))
+        for place, row in zip(np.flatnonzero(~is_new), rows.loc[images.loc[~is_new, "image_id"]], strict=True):
+            larger[place] = cached[row]
+        decoded = pool.map(load_pixels, paths, [size_px] * len(paths), windows)
+        for place, image in zip(np.flatnonzero(is_new), progress(decoded, total=len(paths)), strict=True):
+            larger[place] = image
+        larger.flush()
+    return pd.DataFrame({"image_id": images["image_id"], "row": np.arange(len(images))})
 
 
 def cache_pixels(images: pd.DataFrame, size_px: int, target: Path, threads: int) -> pd.DataFrame:

@@ -76,11 +76,19 @@ def _write_subset(folder: Path, name: str, pixels: NDArray[np.uint8], subset: Yo
     size = pixels.shape[-1]
     for position, (row, boxes, classes) in enumerate(zip(subset.rows, subset.boxes, subset.classes, strict=True)):
         Image.fromarray(np.asarray(pixels[row])).save(images / f"{position:06d}.png", compress_level=1)
-        lines = [_label_line(number, box, size) for number, box in zip(classes, boxes, strict=True)]
+        lines = [label_line(int(number), box.tolist(), size, size) for number, box in zip(classes, boxes, strict=True)]
         (labels / f"{position:06d}.txt").write_text("".join(lines), "utf-8")
 
 
-def _label_line(number: int, corners: NDArray[np.float32], size: int) -> str:
-    x_min, y_min, x_max, y_max = (float(value) / size for value in corners)
+def label_line(number: int, corners: Sequence[float], width: int, height: int) -> str:
+    """The line of a box: class from 0 on, then centre x, centre y, width, height in shares of the image.
+
+    Args:
+        number: Of the class.
+        corners: xmin, ymin, xmax, ymax in pixels.
+        width: Of the image.
+        height: Of the image.
+    """
+    x_min, y_min, x_max, y_max = (value / side for value, side in zip(corners, (width, height) * 2, strict=True))
     values = ((x_min + x_max) / 2, (y_min + y_max) / 2, x_max - x_min, y_max - y_min)
-    return f"{int(number)} {' '.join(f'{value:.9g}' for value in values)}\n"
+    return f"{number} {' '.join(f'{value:.9g}' for value in values)}\n"

@@ -55,6 +55,17 @@ class ReportedYardstick(Options):
     metrics: dict[str, float] = Field(description="Metric name to value.")
 
 
+class ReportedDetectionSet(Options):
+    """A detection set, and what of its datasheet the numbers do not tell."""
+
+    split: str = Field(description="Name of the split.")
+    task: str = Field(description="Name of the task.")
+    augmentation: str = Field(description="The offline augmentation of its training images, in words.")
+    motivation: str = Field(description="What it was made for.")
+    collection: str = Field(description="How images and boxes came about.")
+    limits: str = Field(description="What it is not to be used for.")
+
+
 class ReportOptions(Options):
     """A study's report."""
 
@@ -67,6 +78,9 @@ class ReportOptions(Options):
     splits: tuple[ReportedSplit, ...] = Field(description="Splits, in the receipts' order.")
     runs: tuple[ReportedRun, ...] = Field(description="Models, in the order of all lists of files of runs.")
     yardsticks: tuple[ReportedYardstick, ...] = Field(default=(), description="Figures of others.")
+    detection_sets: tuple[ReportedDetectionSet, ...] = Field(
+        default=(), description="Detection sets, in the order of the lists of their files."
+    )
     command: str = Field(description="The command that makes everything again.")
 
 

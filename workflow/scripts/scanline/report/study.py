@@ -10,6 +10,8 @@ import pandas as pd
 
 from scanline.core.errors import InputError
 from scanline.figures.numbers import format_count, format_difference, format_share, spell
+from scanline.figures.options import DETECTION_SET_FIGURES
+from scanline.report.detection_set import describe_detection_set
 from scanline.report.environments import describe_environments
 from scanline.report.headline import Cell, headline_tables
 from scanline.report.kinds import KINDS as TASK_KINDS
@@ -52,6 +54,9 @@ class StudyFiles:
         label_leaks: label_leaks.json; None without.
         label_figures: The figures of LABEL_FIGURES; none without.
         environments: Records of what was installed where the study's rules ran.
+        set_statistics: detection_set.json of each detection set of the options.
+        set_evidence: evidence.json of each.
+        set_figures: The figures of DETECTION_SET_FIGURES of each, one after the other.
     """
 
     flow: Mapping[str, Any]
@@ -68,6 +73,9 @@ class StudyFiles:
     label_leaks: Mapping[str, Any] | None = None
     label_figures: Sequence[Path] = ()
     environments: Sequence[Mapping[str, Any]] = ()
+    set_statistics: Sequence[Mapping[str, Any]] = ()
+    set_evidence: Sequence[Mapping[str, Any]] = ()
+    set_figures: Sequence[Path] = ()
 
 
 def describe_study(options: ReportOptions, files: StudyFiles) -> dict[str, Any]:
@@ -99,6 +107,7 @@ def describe_study(options: ReportOptions, files: StudyFiles) -> dict[str, Any]:
         )
         if files.label_statistics and files.label_leaks
         else None,
+        "detection_sets": _detection_sets(options, files),
         "flow": describe_flow(files.flow),
         "images_in_tables": sum(source.get("images_without_file", 0) for source in files.flow["sources"].values()),
         "rejects": count_rejects(files.rejects),
@@ -184,6 +193,16 @@ def _check_counts(options: ReportOptions, files: StudyFiles) -> None:
                 expected=f"one of {', '.join(sorted(names))}",
                 next_step="Name every split of the runs in splits.",
             )
+
+
+def _detection_sets(options: ReportOptions, files: StudyFiles) -> list[dict[str, Any]]:
+    step = len(DETECTION_SET_FIGURES)
+    figures = [files.set_figures[start : start + step] for start in range(0, len(files.set_figures), step)]
+    parts = zip(options.detection_sets, files.set_statistics, files.set_evidence, figures, strict=True)
+    return [
+        describe_detection_set(reported, options.sources, statistics, evidence, pictures)
+        for reported, statistics, evidence, pictures in parts
+    ]
 
 
 def describe_flow(flow: Mapping[str, Any]) -> list[dict[str, Any]]:

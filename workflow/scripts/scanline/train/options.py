@@ -62,7 +62,23 @@ class ImageTask(Options):
     )
 
 
-class ClassifyTask(ImageTask):
+class AugmentableTask(ImageTask):
+    """A task that may train on an offline augmentation: its truth is boxes or labels of whole images."""
+
+    offline_augmentation: str | None = Field(
+        default=None,
+        description="An entry of `offline_augmentation`, of which the training images are taken; val and test stay as"
+        " they are. null: none.",
+    )
+
+    @model_validator(mode="after")
+    def _drawn_in_one_way(self) -> Self:
+        if self.offline_augmentation is not None and getattr(self, "sampler_weights", False):
+            raise ValueError("either sampler_weights or offline_augmentation: the weights are of the original images")
+        return self
+
+
+class ClassifyTask(AugmentableTask):
     """One question a slice: is the class there? Images where nobody looked are left out."""
 
     kind: Literal["binary"] = Field(description="Binary classification of images.")
@@ -76,7 +92,7 @@ class ClassifyTask(ImageTask):
     )
 
 
-class MultilabelTask(ImageTask):
+class MultilabelTask(AugmentableTask):
     """Several questions a slice at once; a label that is unknown on an image is left out of the loss there."""
 
     kind: Literal["multilabel"] = Field(description="Multi-label classification of images.")
@@ -92,7 +108,7 @@ class MultilabelTask(ImageTask):
     )
 
 
-class DetectTask(ImageTask):
+class DetectTask(AugmentableTask):
     """Where is it: boxes. Images without boxes are background and stay in."""
 
     kind: Literal["detect"] = Field(description="Detection by boxes.")
