@@ -51,8 +51,8 @@ def whole(augmented):
     return select(augmented)
 
 
-@pytest.mark.parametrize("targets", [CLASSES, ("clot",)])
-def test_the_set_is_what_training_takes(study, tmp_path, targets):
+@pytest.mark.parametrize(("targets", "excluded"), [(CLASSES, ()), (("clot",), ()), (("clot",), ("bleed",))])
+def test_the_set_is_what_training_takes(study, tmp_path, targets, excluded):
     tables = study.tables
     labels = tables.labels.copy()
     labels.loc[labels["image_id"] == "south/P00/P00_000", "bleed"] = True  # there, and no box says where
@@ -63,9 +63,10 @@ def test_the_set_is_what_training_takes(study, tmp_path, targets):
     index = cache_pixels(tables.images, 64, tmp_path / "pixels.npy", 1)
     index.to_parquet(tmp_path / "pixels.parquet")
     samples = load_detection_samples(
-        pixels=tmp_path / "pixels.npy", index=tmp_path / "pixels.parquet", **files, targets=targets
+        pixels=tmp_path / "pixels.npy", index=tmp_path / "pixels.parquet", **files, targets=targets, excluded=excluded
     )
-    chosen = select(spoiled, targets)
+    chosen = select(spoiled, targets, excluded=excluded)
+    assert any(reasons["other_class"] for reasons in chosen.left_out.values()) == bool(excluded)
     assert set(chosen.subsets) == set(samples)
     for subset, sample in samples.items():
         images, own = chosen.of_subset(subset)
@@ -83,7 +84,7 @@ def test_what_balancing_dropped_is_left_out_and_counted(study):
     split = study.tables.split.copy()
     split.loc[[0, 1], "dropped_by"] = "undersample"
     chosen = select(replace(study.tables, split=split))
-    assert chosen.left_out["train"] == {"unknown": 1, "without_box": 0, "dropped": 2}
+    assert chosen.left_out["train"] == {"unknown": 1, "without_box": 0, "other_class": 0, "dropped": 2}
     assert not chosen.images["image_id"].isin(split["image_id"].head(2)).any()
     everything = select(replace(study.tables, split=split), with_dropped=True)
     assert len(everything.images) == len(chosen.images) + 2

@@ -326,17 +326,21 @@ def detection_set(wildcards):
     return DetectionSet(split=wildcards.split, tasks=(wildcards.task,))
 
 
+def classes_of_set(task):
+    return {"targets": task.targets, "excluded_classes": task.excluded_classes}
+
+
 def verify_set_options(wildcards):
     study = study_of(wildcards)
     task = study.tasks[wildcards.task]
     name = task.offline_augmentation
     factor = study.offline_augmentation[name].factor if name else 1
-    return as_json({"targets": task.targets, "factor": factor, "negatives": detection_set(wildcards).negatives})
+    return as_json({**classes_of_set(task), "factor": factor, "negatives": detection_set(wildcards).negatives})
 
 
 def analyse_set_options(wildcards):
-    targets = study_of(wildcards).tasks[wildcards.task].targets
-    return as_json({"targets": targets, "previous": list(detection_set(wildcards).previous_versions)})
+    classes = classes_of_set(study_of(wildcards).tasks[wildcards.task])
+    return as_json({**classes, "previous": list(detection_set(wildcards).previous_versions)})
 
 
 def previous_versions(wildcards):
@@ -347,7 +351,7 @@ def export_options(wildcards):
     entry = detection_set(wildcards)
     return as_json(
         {
-            "targets": study_of(wildcards).tasks[wildcards.task].targets,
+            **classes_of_set(study_of(wildcards).tasks[wildcards.task]),
             "format": wildcards.format,
             "files": entry.files,
             "salt": CONFIG.patient_salt if entry.file_names == "pseudonym" else None,
@@ -427,7 +431,7 @@ def predict_options(wildcards):
 def predict_detector_options(wildcards):
     study = study_of(wildcards)
     task = study.tasks[wildcards.task]
-    classes = {"targets": task.targets, "excluded_classes": task.excluded_classes}
+    classes = classes_of_set(task)
     return as_json({**classes, "device": study.training.device})
 
 

@@ -18,9 +18,9 @@ def main() -> None:
     before = [getattr(args, name) for name in tables]
     after = [getattr(args, f"{augmented}{name}") for name in tables]
     stages = {
-        "curated": read_set(*before, options.targets, with_dropped=True),
-        "balanced": read_set(*before, options.targets),
-        **({"augmented": read_set(*after, options.targets)} if all(after) else {}),
+        "curated": read_set(*before, options, with_dropped=True),
+        "balanced": read_set(*before, options),
+        **({"augmented": read_set(*after, options)} if all(after) else {}),
     }
     previous = dict(zip(options.previous, map(read_json, args.previous), strict=True))
     statistics = describe_set(stages, previous)

@@ -12,7 +12,7 @@ def main() -> None:
     """Run the rule."""
     args = parse_arguments(__doc__, "options", "images", "boxes", "labels", "split", "folder", "record")
     options = read_options(ExportOptions, args.options)
-    whole = read_set(args.images, args.boxes, args.labels, args.split, options.targets)
+    whole = read_set(args.images, args.boxes, args.labels, args.split, options)
     record = export_set(whole, options, args.folder)
     write_json(args.record, record)
     logger.info("%s: %d images with %d boxes", args.folder, len(whole.images), len(whole.boxes))

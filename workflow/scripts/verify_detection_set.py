@@ -12,7 +12,7 @@ def main() -> None:
     """Run the rule."""
     args = parse_arguments(__doc__, "options", "images", "boxes", "labels", "split", "evidence")
     options = read_options(EvidenceOptions, args.options)
-    whole = read_set(args.images, args.boxes, args.labels, args.split, options.targets)
+    whole = read_set(args.images, args.boxes, args.labels, args.split, options)
     evidence = verify_detection_set(whole, options)
     write_json(args.evidence, evidence)
     logger.info("%d images pass %d checks", len(whole.images), len(evidence["checks"]))

@@ -12,11 +12,12 @@ import pandas as pd
 
 from scanline.core.errors import InputError
 from scanline.core.tables import BOXES, IMAGES, SPLIT, SUBSETS, read_table
+from scanline.prepare.detection_set_options import SetClasses
 from scanline.prepare.image_names import name_images
 from scanline.prepare.pixels import windows_of
 
 SIDES = ["x", "y", "width", "height"]
-REASONS = ("unknown", "without_box", "dropped")
+REASONS = ("unknown", "without_box", "other_class", "dropped")
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class ImageSet:
         images: A row an image: columns of IMAGES, subset, and original_id, null but for the copies of an offline
             augmentation; by subset and image_id.
         boxes: BOXES table of the targets' boxes on these images, cut off at their edges; by subset and image_id.
-        left_out: Subset to images that are not in it, by reason: `unknown`, `without_box`, `dropped` (by balancing).
+        left_out: Subset to images that are not in it, by reason: `unknown`, `without_box`,
+            `other_class` (it shows an excluded class and no target), `dropped` (by balancing).
         targets: The classes.
     """
 
@@ -54,6 +56,7 @@ def select_set(
     split: pd.DataFrame,
     targets: Sequence[str],
     *,
+    excluded: Sequence[str] = (),
     with_dropped: bool = False,
 ) -> ImageSet:
     """The images and boxes of a task.
@@ -64,6 +67,7 @@ def select_set(
         labels: Labels table.
         split: SPLIT table.
         targets: The task's classes.
+        excluded: Classes that an image must not show beside no target.
         with_dropped: Take what balancing dropped for not dropped.
 
     Raises:
@@ -71,7 +75,9 @@ def select_set(
     """
     facts = images if "original_id" in images else images.assign(original_id=pd.Series(dtype="str"))
     table = split[["image_id", "subset", "dropped_by"]].merge(facts, on="image_id", how="left")
-    truth = labels.set_index("image_id").reindex(table["image_id"])[list(targets)].astype("boolean")
+    known = labels.set_index("image_id").reindex(table["image_id"])
+    truth = known[list(targets)].astype("boolean")
+    shows = known[[*targets, *excluded]].astype("boolean").fillna(False)
     absent = table["source"].isna().to_numpy() | ~table["image_id"].isin(labels["image_id"]).to_numpy()
     if absent.any():
         raise InputError(
@@ -83,8 +89,10 @@ def select_set(
     own = boxes[boxes["label"].isin(targets) & boxes["image_id"].isin(table["image_id"])]
     table["unknown"] = truth.isna().any(axis=1).to_numpy(dtype=bool)
     table["without_box"] = ~table["unknown"] & _lacks_box(truth, own, targets)
+    shows_other = shows[list(excluded)].any(axis=1) & ~shows[list(targets)].any(axis=1)
+    table["other_class"] = shows_other.to_numpy(dtype=bool) & ~table["unknown"]
     table["dropped"] = table["dropped_by"].notna() & (not with_dropped)
-    table.loc[table["dropped"], ["unknown", "without_box"]] = False
+    table.loc[table["dropped"], ["unknown", "without_box", "other_class"]] = False
     out = table[list(REASONS)].any(axis=1)
     order = table["subset"].map({name: place for place, name in enumerate(SUBSETS)})
     kept = table[~out].assign(_order=order).sort_values(["_order", "image_id"], ignore_index=True)
@@ -101,11 +109,11 @@ def select_set(
 
 
 def read_set(
-    images: Path, boxes: Path, labels: Path, split: Path, targets: Sequence[str], *, with_dropped: bool = False
+    images: Path, boxes: Path, labels: Path, split: Path, classes: SetClasses, *, with_dropped: bool = False
 ) -> ImageSet:
     """Read the tables of a study, or of an augmented set, and select from them; see `select_set`."""
     tables = (read_table(images, IMAGES), read_table(boxes, BOXES), read_table(labels), read_table(split, SPLIT))
-    return select_set(*tables, targets, with_dropped=with_dropped)
+    return select_set(*tables, classes.targets, excluded=classes.excluded_classes, with_dropped=with_dropped)
 
 
 def _lacks_box(truth: pd.DataFrame, boxes: pd.DataFrame, targets: Sequence[str]) -> pd.Series:

@@ -11,6 +11,15 @@ ExportFormat = Literal["coco", "yolo"]
 EXPORT_FORMATS: tuple[ExportFormat, ...] = ("coco", "yolo")
 
 
+class SetClasses(Options):
+    """What a set is about."""
+
+    targets: tuple[str, ...] = Field(min_length=1, description="The task's classes.")
+    excluded_classes: tuple[str, ...] = Field(
+        default=(), description="Classes that an image must not show beside no target."
+    )
+
+
 class ExpectedNegatives(Options):
     """How many images without a box each subset must hold."""
 

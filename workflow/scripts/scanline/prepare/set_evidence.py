@@ -9,20 +9,18 @@ import pandas as pd
 from pydantic import Field
 
 from scanline.core.errors import InputError
-from scanline.core.options import Options
 from scanline.prepare.coco_export import coco_document, find_faults
 from scanline.prepare.detection_set import ImageSet
-from scanline.prepare.detection_set_options import ExpectedNegatives
+from scanline.prepare.detection_set_options import ExpectedNegatives, SetClasses
 
 REQUIRED = ("train", "val", "test")
 NAMED = 3
 ROUNDING_PX = 1e-6
 
 
-class EvidenceOptions(Options):
+class EvidenceOptions(SetClasses):
     """What the rule verify_detection_set is told."""
 
-    targets: tuple[str, ...] = Field(min_length=1, description="The task's classes.")
     factor: int = Field(ge=1, description="Training images to originals; 1 without an offline augmentation.")
     negatives: ExpectedNegatives | None = Field(description="Images without a box in each subset.")
 

@@ -21,18 +21,16 @@ from pydantic import Field
 from scanline.core.dicom import decode_dicom
 from scanline.core.errors import InputError
 from scanline.core.files import Placing, digest_of_files, place_file, read_json, sha256_of_file, write_json
-from scanline.core.options import Options
 from scanline.prepare.coco_export import coco_document, find_faults
 from scanline.prepare.detection_set import SIDES, ImageSet, name_files
-from scanline.prepare.detection_set_options import ExportFormat
+from scanline.prepare.detection_set_options import ExportFormat, SetClasses
 from scanline.prepare.pixels import windows_of
 from scanline.prepare.yolo_export import DESCRIPTION, label_line
 
 
-class ExportOptions(Options):
+class ExportOptions(SetClasses):
     """What the rule export_detection_set is told."""
 
-    targets: tuple[str, ...] = Field(min_length=1, description="The task's classes.")
     format: ExportFormat = Field(description="Of the tree.")
     files: Placing = Field(description="How the images get there.")
     salt: str | None = Field(description="For pseudonyms in file names; null for the names of the source.")

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from scanline.core.errors import InputError
-from scanline.core.options import Options
 from scanline.prepare.detection_set import SIDES, ImageSet
+from scanline.prepare.detection_set_options import SetClasses
 
 SIZE_BINS = 25
 PLACES = 32  # cells of the image's width and height
@@ -19,10 +19,9 @@ SHOWN_COPIES = 3
 QUARTILES = (0.25, 0.5, 0.75)
 
 
-class StatisticsOptions(Options):
+class StatisticsOptions(SetClasses):
     """What the rule analyse_detection_set is told."""
 
-    targets: tuple[str, ...] = Field(min_length=1, description="The task's classes.")
     previous: tuple[str, ...] = Field(description="Names of earlier versions, in the order of their files.")
 
 

@@ -21,6 +21,7 @@ _CAPTIONS = {
 _REASONS = {
     "unknown": "nobody looked for a class, or a copy lost all boxes of one",
     "without_box": "a class is there and no box says where",
+    "other_class": "another class is there, and none of these",
     "dropped": "dropped by balancing",
 }
 
