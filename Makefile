@@ -78,8 +78,9 @@ benchmark-augmentation: $(INSTALLED) ## Measure offline augmentation against a p
 prune-store: $(INSTALLED) ## List the models that no current target needs; CONFIRM=yes removes them
 	$(BIN)/python workflow/scripts/prune_store.py --store results/model_store --results results $(if $(filter yes,$(CONFIRM)),--remove)
 
-cancel-jobs: $(INSTALLED) ## Cancel the SLURM jobs that a killed Snakemake left behind in this folder, and unlock it
-	@$(BIN)/python workflow/scripts/cancel_jobs.py
+# The environment is that of the workflow, .venv or the active one; nothing is installed at such a moment.
+cancel-jobs: ## Cancel the SLURM jobs that a killed Snakemake left behind in this folder, and unlock it
+	@python workflow/scripts/cancel_jobs.py
 
 lock: ## Resolve the requirements anew (needs uv on the PATH)
 	cd requirements && for name in run test benchmark; do uv pip compile --config-file uv.toml --universal --python-version 3.11 \
