@@ -217,6 +217,8 @@ def test_a_confirmed_near_duplicate_stops_and_a_near_hash_alone_does_not(subset)
         receipt = verify_split(*tables) if same_picture else verify_split(*tables, thumbnails=thumbnails)
         assert receipt["leak_free"] is True
         assert receipt["compared_thumbnails"] == (0 if same_picture else 5)
+        assert receipt["leaks"]["near_duplicate"]["compared"] == receipt["compared_thumbnails"]
+        assert receipt["leaks"]["sibling"]["compared"] == receipt["leaks"]["group_id"]["compared"] == len(tables[0])
 
 
 def test_a_parted_group_stops_even_where_no_key_tells():
