@@ -52,7 +52,7 @@ def test_training_and_prediction_get_a_gpu_and_its_partition_others_do_not(finis
 
 def test_a_job_that_runs_out_of_memory_is_tried_again_with_more_memory_and_time(finished):
     calls = calls_of(finished, "cache_pixels")
-    assert [value_of(call, "--mem") for call in calls] == ["150", "1200"]
+    assert [value_of(call, "--mem") for call in calls] == ["30", "1920"]
     assert [value_of(call, "-t") for call in calls] == ["720", "1440"]
     printed = (finished.root / "printed.txt").read_text("utf-8")
     assert "Trying to restart job" in printed
