@@ -270,8 +270,8 @@ def augmented_shards(table):
     """An input function: a table of each shard of an offline augmentation."""
 
     def paths(wildcards):
-        shards = range(augmentation_of(wildcards).shards)
-        return [AUGMENTED.format(**wildcards) + f"/shards/{shard}/{table}.parquet" for shard in shards]
+        folder = AUGMENTED.format(**wildcards)
+        return [f"{folder}/shards/{shard}/{table}.parquet" for shard in range(augmentation_of(wildcards).shards)]
 
     return paths
 
