@@ -84,7 +84,7 @@ def test_what_balancing_dropped_is_left_out_and_counted(study):
     split = study.tables.split.copy()
     split.loc[[0, 1], "dropped_by"] = "undersample"
     chosen = select(replace(study.tables, split=split))
-    assert chosen.left_out["train"] == {"unknown": 1, "without_box": 0, "other_class": 0, "dropped": 2}
+    assert chosen.left_out["train"] == {"unknown": 0, "without_box": 0, "other_class": 0, "dropped": 2}
     assert not chosen.images["image_id"].isin(split["image_id"].head(2)).any()
     everything = select(replace(study.tables, split=split), with_dropped=True)
     assert len(everything.images) == len(chosen.images) + 2
@@ -104,7 +104,7 @@ def test_the_evidence_names_all_that_was_checked(whole):
     assert list(checks) == [
         "no patient in two subsets",
         "boxes inside their images",
-        *(f"images without a box in {subset}" for subset in ("train", "val", "test")),
+        *(f"negative images in {subset}" for subset in ("train", "val", "test")),
         "augmentation of train alone",
         "valid COCO documents",
         "files exist",
@@ -174,8 +174,8 @@ def test_the_balance_of_each_subset_is_asked_for(whole):
     wide = options(negatives=ExpectedNegatives(share=0.4, tolerance=0.1))
     checks = verify_detection_set(whole, wide)["checks"]
     assert checks[4]["expected"] == "40.0%, give or take 10.0%"
-    assert checks[4]["found"] == "42.9% of 7 images without a box"
-    with pytest.raises(InputError, match=r"images without a box in val: found 42\.9% of 7 .* Also: .* in test\."):
+    assert checks[4]["found"] == "37.5% of 8 images known to show none of the classes"
+    with pytest.raises(InputError, match=r"negative images in val: found 37\.5% of 8 .* Also: .* in test\."):
         verify_detection_set(whole, options(negatives=ExpectedNegatives(share=0.5, tolerance=0.02)))
 
 
@@ -210,8 +210,25 @@ def test_faults_of_a_coco_document_are_found(whole):
 
 
 def export(whole, folder, form, **changes):
-    values = {"targets": CLASSES, "format": form, "files": "hard_link", "salt": "salt", **changes}
-    return export_set(whole, ExportOptions(**values), folder)
+    values = {"targets": CLASSES, "format": form, "files": "hard_link", "partly_known": "keep", "salt": "salt"}
+    return export_set(whole, ExportOptions(**{**values, **changes}), folder)
+
+
+@pytest.mark.parametrize("form", ["coco", "yolo"])
+def test_images_on_which_a_class_is_unknown_are_exported_when_asked_for(study, tmp_path, form):
+    labels = study.tables.labels.copy()
+    negative = labels["image_id"] == "south/P00/P00_000"
+    labels.loc[negative, "clot"] = pd.NA
+    chosen = select(replace(study.tables, labels=labels))
+    kept = export(chosen, tmp_path / "kept", form)
+    left = export(chosen, tmp_path / "left", form, partly_known="leave_out")
+    subset = chosen.images.set_index("image_id").loc["south/P00/P00_000", "subset"]
+    assert left["left_out"][subset]["partly_known"] == 2  # with the one that the study has
+    assert left["subsets"][subset]["images"] == kept["subsets"][subset]["images"] - 2
+    if form == "coco":
+        document = json.loads((tmp_path / f"kept/annotations/instances_{subset}.json").read_text("utf-8"))
+        lacking = [image.get("not_exhaustive_category_ids") for image in document["images"]]
+        assert sorted(ids for ids in lacking if ids) == [[1], [2]]
 
 
 def test_pycocotools_reads_the_coco_tree(whole, tmp_path):
@@ -346,7 +363,8 @@ def test_the_numbers_add_up(study, whole):
                 assert sum(source["boxes"][target] for source in counts["sources"].values()) == counts["boxes"][target]
     assert found["stages"]["balanced"]["test"]["images_with"] == {"bleed": 4, "clot": 2}
     assert found["stages"]["balanced"]["test"]["negatives"] == 3
-    assert found["stages"]["augmented"]["train"]["copies"] == 2 * 31
+    assert found["stages"]["balanced"]["test"]["partly_known"] == 1
+    assert found["stages"]["augmented"]["train"]["copies"] == 2 * 32
     assert sum(found["sizes"]["clot"]["side_shares"]) == (natural.boxes["label"] == "clot").sum()
     assert found["previous"] == previous
     assert [len(example["pictures"]) for example in found["examples"]] == [3, 3, 3, 3]

@@ -39,7 +39,7 @@ def tables(tmp_path):
 def test_an_export_holds_the_windowed_image_as_png(tables, tmp_path):
     made, images, row, grey = tables
     whole = select_set(images, made.boxes, made.labels, made.split, CLASSES)
-    options = ExportOptions(targets=CLASSES, format="coco", files="hard_link", salt=None)
+    options = ExportOptions(targets=CLASSES, format="coco", files="hard_link", partly_known="keep", salt=None)
     export_set(whole, options, tmp_path / "coco")
     (png,) = [path for path in (tmp_path / "coco/images/train").iterdir() if path.stem.endswith(named(images, row))]
     assert png.suffix == ".png"

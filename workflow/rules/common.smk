@@ -354,6 +354,7 @@ def export_options(wildcards):
             **classes_of_set(study_of(wildcards).tasks[wildcards.task]),
             "format": wildcards.format,
             "files": entry.files,
+            "partly_known": entry.partly_known,
             "salt": CONFIG.patient_salt if entry.file_names == "pseudonym" else None,
         }
     )

@@ -23,15 +23,17 @@ def coco_document(whole: ImageSet, subset: str, names: pd.Series) -> dict[str, A
 
     Returns:
         `info`, `licenses`, `categories` (numbered from 1 in the order of the targets), `images` and `annotations`
-        (both numbered from 1); plain values for JSON. An image tells its source and, of a copy, its original.
+        (both numbered from 1); plain values for JSON. An image tells its source, of a copy its original, and classes
+        that nobody looked for as `not_exhaustive_category_ids` (https://www.lvisdataset.org/dataset).
     """
     images, boxes = whole.of_subset(subset)
     numbers = {image_id: number for number, image_id in enumerate(images["image_id"], start=1)}
     originals = images["original_id"].map(names)
     classes = {name: number for number, name in enumerate(whole.targets, start=1)}
     described = []
-    columns = (images["image_id"], images["width"], images["height"], images["source"], originals)
-    for image_id, width, height, source, original in zip(*columns, strict=True):
+    unknown = images["unknown_targets"]
+    columns = (images["image_id"], images["width"], images["height"], images["source"], originals, unknown)
+    for image_id, width, height, source, original, lacking in zip(*columns, strict=True):
         entry = {
             "id": numbers[image_id],
             "file_name": names[image_id],
@@ -39,7 +41,11 @@ def coco_document(whole: ImageSet, subset: str, names: pd.Series) -> dict[str, A
             "height": int(height),
             "source": source,
         }
-        described.append(entry if pd.isna(original) else {**entry, "augmentation_of": original})
+        if pd.notna(original):
+            entry["augmentation_of"] = original
+        if pd.notna(lacking):
+            entry["not_exhaustive_category_ids"] = [classes[name] for name in lacking.split(",")]
+        described.append(entry)
     annotations = [
         {
             "id": number,

@@ -1,6 +1,6 @@
 """The images and boxes of one detection task on one split: what it trains on and is measured by, and what is exported.
 
-The same images as `scanline.train.detection` takes: those of which nobody looked for a target are left out, and those
+The same images as `scanline.train.detection` takes: those of which nobody looked for any target are left out, and those
 that show a target without a box to say where. Images without a box are background and stay in.
 """
 
@@ -25,8 +25,9 @@ class ImageSet:
     """A set of images with boxes.
 
     Attributes:
-        images: A row an image: columns of IMAGES, subset, and original_id, null but for the copies of an offline
-            augmentation; by subset and image_id.
+        images: A row an image: columns of IMAGES, subset, original_id, null but for the copies of an offline
+            augmentation, and unknown_targets: those that nobody looked for, in words, null where there are none; by
+            subset and image_id.
         boxes: BOXES table of the targets' boxes on these images, cut off at their edges; by subset and image_id.
         left_out: Subset to images that are not in it, by reason: `unknown`, `without_box`,
             `other_class` (it shows an excluded class and no target), `dropped` (by balancing).
@@ -42,6 +43,10 @@ class ImageSet:
     def subsets(self) -> list[str]:
         """Those that have images, in their order."""
         return [name for name in SUBSETS if (self.images["subset"] == name).any()]
+
+    def is_negative(self, images: pd.DataFrame) -> "pd.Series[bool]":
+        """Of images of the set: whether they are known to show none of the targets; shape (images,)."""
+        return ~images["image_id"].isin(self.boxes["image_id"]) & images["unknown_targets"].isna()
 
     def of_subset(self, subset: str) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Images and boxes of a subset."""
@@ -87,7 +92,10 @@ def select_set(
             next_step="Delete the split and run again.",
         )
     own = boxes[boxes["label"].isin(targets) & boxes["image_id"].isin(table["image_id"])]
-    table["unknown"] = truth.isna().any(axis=1).to_numpy(dtype=bool)
+    lacking = truth.isna().to_numpy()
+    names = [",".join(name for name, lacks in zip(targets, row, strict=True) if lacks) for row in lacking]
+    table["unknown_targets"] = pd.Series(names, index=table.index, dtype="str").replace("", None)
+    table["unknown"] = truth.isna().all(axis=1).to_numpy(dtype=bool)
     table["without_box"] = ~table["unknown"] & _lacks_box(truth, own, targets)
     shows_other = shows[list(excluded)].any(axis=1) & ~shows[list(targets)].any(axis=1)
     table["other_class"] = shows_other.to_numpy(dtype=bool) & ~table["unknown"]
@@ -105,6 +113,22 @@ def select_set(
         boxes=_cut_off(own, kept),
         left_out=left_out,
         targets=tuple(targets),
+    )
+
+
+def without_partly_known(whole: ImageSet) -> ImageSet:
+    """The set without the images on which a target is unknown: those that other tools would take for free of it."""
+    is_partly_known = whole.images["unknown_targets"].notna()
+    counts = whole.images["subset"][is_partly_known].value_counts()
+    kept = whole.images[~is_partly_known].reset_index(drop=True)
+    return ImageSet(
+        images=kept,
+        boxes=whole.boxes[whole.boxes["image_id"].isin(kept["image_id"])].reset_index(drop=True),
+        left_out={
+            subset: {**reasons, "partly_known": int(counts.get(subset, 0))}
+            for subset, reasons in whole.left_out.items()
+        },
+        targets=whole.targets,
     )
 
 

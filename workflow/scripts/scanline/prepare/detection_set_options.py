@@ -9,6 +9,7 @@ from scanline.core.options import Options
 
 ExportFormat = Literal["coco", "yolo"]
 EXPORT_FORMATS: tuple[ExportFormat, ...] = ("coco", "yolo")
+PartlyKnown = Literal["leave_out", "keep"]
 
 
 class SetClasses(Options):
@@ -21,7 +22,7 @@ class SetClasses(Options):
 
 
 class ExpectedNegatives(Options):
-    """How many images without a box each subset must hold."""
+    """How many images known to show none of the classes each subset must hold."""
 
     share: float = Field(ge=0, le=1, description="Of the subset's images.")
     tolerance: float = Field(default=0.02, ge=0, le=1, description="Greatest deviation, either way.")
@@ -41,7 +42,8 @@ class DetectionSet(Options):
     split: str = Field(description="An entry of `splits` that does not leak.")
     tasks: tuple[str, ...] = Field(min_length=1, description="Entries of `tasks` of kind detect.")
     negatives: ExpectedNegatives | None = Field(
-        default=None, description="Images without a box in each of train, val and test; null asks for nothing."
+        default=None,
+        description="Images known to show none of the task's classes in each of train, val and test; null asks for nothing.",
     )
     files: Placing = Field(
         default="hard_link",
@@ -52,6 +54,12 @@ class DetectionSet(Options):
         default="pseudonym",
         description="Exported names: <source>_<patient>_<instance> with pseudonyms of patient and instance, or as the"
         " source calls them.",
+    )
+    partly_known: PartlyKnown = Field(
+        default="leave_out",
+        description="Exported images on which a class of the task is unknown. Training takes them and leaves that class"
+        " out of the loss; other tools would take it for absent. keep: named there, in COCO as LVIS's"
+        " not_exhaustive_category_ids, in YOLO not.",
     )
     previous_versions: dict[str, str] = Field(
         default={},

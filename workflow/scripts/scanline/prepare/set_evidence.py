@@ -22,7 +22,7 @@ class EvidenceOptions(SetClasses):
     """What the rule verify_detection_set is told."""
 
     factor: int = Field(ge=1, description="Training images to originals; 1 without an offline augmentation.")
-    negatives: ExpectedNegatives | None = Field(description="Images without a box in each subset.")
+    negatives: ExpectedNegatives | None = Field(description="Images known to show no target in each subset.")
 
 
 @dataclass(frozen=True)
@@ -104,17 +104,15 @@ def _boxes_in_bounds(whole: ImageSet) -> Check:
 
 
 def _balance(whole: ImageSet, wanted: ExpectedNegatives | None, subset: str) -> Check:
-    images, boxes = whole.of_subset(subset)
-    share = float(1 - images["image_id"].isin(boxes["image_id"]).mean()) if len(images) else float("nan")
-    words = f"{share:.1%} of {len(images)} images without a box"
+    images, _ = whole.of_subset(subset)
+    share = float(whole.is_negative(images).mean()) if len(images) else float("nan")
+    words = f"{share:.1%} of {len(images)} images known to show none of the classes"
     if wanted is None:
         failing = [] if len(images) else [subset]
-        return _check(
-            f"images without a box in {subset}", "any share of at least one image", words, len(images), failing
-        )
+        return _check(f"negative images in {subset}", "any share of at least one image", words, len(images), failing)
     expected = f"{wanted.share:.1%}, give or take {wanted.tolerance:.1%}"
     fits = abs(share - wanted.share) <= wanted.tolerance + 1e-12
-    return _check(f"images without a box in {subset}", expected, words, len(images), [] if fits else [words])
+    return _check(f"negative images in {subset}", expected, words, len(images), [] if fits else [words])
 
 
 def _factor(whole: ImageSet, factor: int) -> Check:

@@ -22,8 +22,8 @@ from scanline.core.dicom import decode_dicom
 from scanline.core.errors import InputError
 from scanline.core.files import Placing, digest_of_files, place_file, read_json, sha256_of_file, write_json
 from scanline.prepare.coco_export import coco_document, find_faults
-from scanline.prepare.detection_set import SIDES, ImageSet, name_files
-from scanline.prepare.detection_set_options import ExportFormat, SetClasses
+from scanline.prepare.detection_set import SIDES, ImageSet, name_files, without_partly_known
+from scanline.prepare.detection_set_options import ExportFormat, PartlyKnown, SetClasses
 from scanline.prepare.pixels import windows_of
 from scanline.prepare.yolo_export import DESCRIPTION, label_line
 
@@ -33,6 +33,7 @@ class ExportOptions(SetClasses):
 
     format: ExportFormat = Field(description="Of the tree.")
     files: Placing = Field(description="How the images get there.")
+    partly_known: PartlyKnown = Field(description="Whether images on which a target is unknown are in the tree.")
     salt: str | None = Field(description="For pseudonyms in file names; null for the names of the source.")
 
 
@@ -51,6 +52,8 @@ def export_set(whole: ImageSet, options: ExportOptions, folder: Path) -> dict[st
     Raises:
         InputError: If an image has no file, or what stands there afterwards is not the set.
     """
+    if options.partly_known == "leave_out":
+        whole = without_partly_known(whole)
     names = name_files(whole.images, options.salt)
     _require_files(whole)
     for subset in whole.subsets:

@@ -19,7 +19,7 @@ _CAPTIONS = {
     " several, and their copies.",
 }
 _REASONS = {
-    "unknown": "nobody looked for a class, or a copy lost all boxes of one",
+    "unknown": "nobody looked for any of these classes",
     "without_box": "a class is there and no box says where",
     "other_class": "another class is there, and none of these",
     "dropped": "dropped by balancing",
@@ -54,6 +54,7 @@ def describe_detection_set(
         ],
         "rows": _rows(statistics),
         "left_out": _left_out(statistics["left_out"]),
+        "partly_known": _partly_known(statistics["stages"]),
         "previous_heads": _columns(statistics),
         "previous": _compare(statistics),
         "datasheet": _datasheet(reported, sources, statistics),
@@ -98,6 +99,12 @@ def _row(stage: str, name: str, counts: Mapping[str, Any], targets: Sequence[str
             for target in targets
         ],
     }
+
+
+def _partly_known(stages: Mapping[str, Any]) -> list[str]:
+    final = stages[[stage for stage in STAGES if stage in stages][-1]]
+    counts = {subset: final[subset]["partly_known"] for subset in ordered(final)}
+    return [f"{format_count(count)} of {subset}" for subset, count in counts.items() if count]
 
 
 def _left_out(left_out: Mapping[str, Mapping[str, int]]) -> list[str]:

@@ -60,9 +60,11 @@ class DetectionSamples:
         classes: n arrays of shape (k,), int64: numbers from 1 on, in the order of the task's targets.
         sizes: Shape (n, 2), int64: width and height of the original images.
         pixels: The whole pixel cache, shape (images, size, size), uint8, mapped into memory.
-        left_out: Images of the subset that are not in it, by reason: `unknown` where nobody looked for one of
+        left_out: Images of the subset that are not in it, by reason: `unknown` where nobody looked for any of
             the targets, `without_box` where a target is there and no box says where, `other_class` where an
             excluded class is there and no target.
+        known: Shape (n, classes): whether the annotators looked for the class on the image; what a network says of
+            the others enters neither loss nor AP. None where they looked for every class on every image.
     """
 
     image_ids: NDArray[np.object_]
@@ -72,6 +74,7 @@ class DetectionSamples:
     sizes: NDArray[np.int64]
     pixels: NDArray[np.uint8]
     left_out: dict[str, int]
+    known: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -85,6 +88,11 @@ class DetectionSamples:
     def n_background(self) -> int:
         """Images without a box."""
         return sum(len(boxes) == 0 for boxes in self.boxes)
+
+    @property
+    def n_partly_known(self) -> int:
+        """Images on which some of the targets are unknown."""
+        return 0 if self.known is None else int((~self.known).any(axis=1).sum())
 
 
 @dataclass(frozen=True)
@@ -195,6 +203,7 @@ def fit_detector(
         "background_images": {name: subset.n_background for name, subset in samples.items()},
         "boxes": {name: sum(map(len, subset.boxes)) for name, subset in samples.items()},
         "left_out": {name: subset.left_out for name, subset in samples.items()},
+        "partly_known_images": {name: subset.n_partly_known for name, subset in samples.items()},
     }
 
 
@@ -222,8 +231,8 @@ def load_detection_samples(
     sizes = read_table(images, IMAGES).set_index("image_id")[["width", "height"]]
     truth = read_table(labels).set_index("image_id")
     _require_targets(labels, truth, (*targets, *excluded))
-    for name, known in ((index, rows.index), (images, sizes.index), (labels, truth.index)):
-        missing = table.loc[~table["image_id"].isin(known), "image_id"]
+    for name, listed in ((index, rows.index), (images, sizes.index), (labels, truth.index)):
+        missing = table.loc[~table["image_id"].isin(listed), "image_id"]
         if len(missing):
             raise InputError(
                 name,
@@ -235,13 +244,14 @@ def load_detection_samples(
     found = _boxes_by_image(read_table(boxes, BOXES), sizes, mapped.shape[-1], targets, boxes)
     ids = table["image_id"].to_numpy(dtype=object)
     known_truth = truth.loc[ids, list(targets)].astype("boolean")
-    unknown = known_truth.isna().any(axis=1).to_numpy(dtype=bool)
+    known = np.asarray(known_truth.notna().to_numpy(dtype=bool))
+    unknown = np.asarray(~known.any(axis=1))
     without_box = ~unknown & _has_class_without_box(known_truth, found, ids)
     shows = truth.loc[ids].astype("boolean").fillna(False)
     other_class = shows[list(excluded)].any(axis=1).to_numpy() & ~shows[list(targets)].any(axis=1).to_numpy()
     table = table.assign(unknown=unknown, without_box=without_box, other_class=other_class & ~unknown)
     return {
-        str(subset): _subset(members, rows, sizes, found, mapped)
+        str(subset): _subset(members, rows, sizes, found, mapped, known[members.index])
         for subset, members in table.groupby("subset", sort=True)
     }
 
@@ -301,9 +311,11 @@ def _subset(
     sizes: pd.DataFrame,
     found: BoxesOfImages,
     pixels: NDArray[np.uint8],
+    known: NDArray[np.bool_],
 ) -> DetectionSamples:
     left_out = {reason: int(members[reason].sum()) for reason in LEFT_OUT}
-    ids = members.loc[~members[list(LEFT_OUT)].any(axis=1), "image_id"].to_numpy(dtype=object)
+    kept = ~members[list(LEFT_OUT)].any(axis=1).to_numpy(dtype=bool)
+    ids = members.loc[kept, "image_id"].to_numpy(dtype=object)
     return DetectionSamples(
         image_ids=ids,
         rows=rows.loc[ids].to_numpy(dtype=np.int64),
@@ -312,6 +324,7 @@ def _subset(
         sizes=sizes.loc[ids].to_numpy(dtype=np.int64),
         pixels=pixels,
         left_out=left_out,
+        known=None if known[kept].all() else known[kept],
     )
 
 

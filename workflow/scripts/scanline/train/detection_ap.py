@@ -15,6 +15,8 @@ logging.getLogger("faster_coco_eval").setLevel(logging.WARNING)  # it reports ea
 def average_precision(samples: DetectionSamples, found: list[Detections]) -> dict[str, float]:
     """COCO's AP at IoU 0.5 and its mean over IoU 0.5 to 0.95, over the classes that have boxes.
 
+    A detection of a class that is unknown on its image is neither right nor wrong, and does not count.
+
     Boxes are compared in cache pixels: where the cache changed the aspect ratio, IoU is the same, as it does not
     depend on the scale of either axis.
 
@@ -33,9 +35,10 @@ def average_precision(samples: DetectionSamples, found: list[Detections]) -> dic
             row = {"image_id": image, "category_id": int(number), "bbox": box.tolist(), "area": area, "iscrowd": 0}
             truth.append({"id": len(truth) + 1, **row})
         for box, number, score in zip(xywh_from_corners(finds.boxes), finds.classes, finds.scores, strict=True):
-            detections.append(
-                {"image_id": image, "category_id": int(number), "bbox": box.tolist(), "score": float(score)}
-            )
+            if samples.known is None or samples.known[image - 1, number - 1]:
+                detections.append(
+                    {"image_id": image, "category_id": int(number), "bbox": box.tolist(), "score": float(score)}
+                )
     if not truth or not detections:
         return {"ap50": 0.0, "ap50_95": 0.0}
     numbers = sorted({row["category_id"] for row in truth} | {row["category_id"] for row in detections})

@@ -21,7 +21,8 @@ def gather_boxes(samples: DetectionSamples, positions: torch.Tensor) -> tuple[to
 
     Returns:
         Images, shape (b, 1, size, size), uint8; and of each image `boxes`, shape (k, 4), float32, corners in cache
-        pixels, and `labels`, shape (k,), int64, from 1 on.
+        pixels, and `labels`, shape (k,), int64, from 1 on; and `known`, shape (classes,), bool, where some class is
+        unknown on some image.
     """
     chosen = positions.numpy()
     images = torch.from_numpy(np.ascontiguousarray(samples.pixels[samples.rows[chosen]])).unsqueeze(1)
@@ -32,6 +33,9 @@ def gather_boxes(samples: DetectionSamples, positions: torch.Tensor) -> tuple[to
         }
         for position in chosen.tolist()
     ]
+    if samples.known is not None:
+        for target, known in zip(targets, samples.known[chosen], strict=True):
+            target["known"] = torch.from_numpy(known.copy())
     return images, targets
 
 
@@ -74,4 +78,4 @@ def _move(target: Target, origin_x: torch.Tensor, origin_y: torch.Tensor, width:
     limits = torch.tensor([width, height, width, height], dtype=torch.float64)
     cut = torch.minimum(moved.clamp(min=0), limits)
     kept = (cut[:, 2:] - cut[:, :2]).clamp(min=0).prod(dim=1) >= MIN_SHARE_LEFT * area
-    return {"boxes": cut[kept].float(), "labels": target["labels"][kept]}
+    return {**target, "boxes": cut[kept].float(), "labels": target["labels"][kept]}

@@ -33,6 +33,7 @@ from scanline.train.torchvision_classifier import (
     input_statistics,
     set_input_channels,
 )
+from scanline.train.unknown_classes import UnknownClasses
 from scanline.train.weights import load_pretrained
 
 from torchvision.models import get_model  # isort: skip
@@ -209,6 +210,7 @@ class DetectorTrainer(Engine):
         torch.manual_seed(job.seed)
         model = build_detector(self.spec, pretrained)
         self.taken = 0 if pretrained is None else len(tensors_that_fit(model, self.spec.architecture, pretrained))
+        self.unknown_classes = UnknownClasses(model)
         super().__init__(model, job.training, job.seed, job.device, folder, len(train), len(val))
 
     def training_loss(self, positions: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -224,7 +226,7 @@ class DetectorTrainer(Engine):
     def _loss(self, images: torch.Tensor, targets: list[Target]) -> torch.Tensor:
         inputs = list(as_inputs(images.to(self.device, non_blocking=True), self.spec.channels))
         there = [{name: values.to(self.device) for name, values in target.items()} for target in targets]
-        with self.autocast():
+        with self.autocast(), self.unknown_classes.of_images(there):
             losses: dict[str, torch.Tensor] = self.network(inputs, there)
         return torch.stack([loss.float() for loss in losses.values()]).sum()
 

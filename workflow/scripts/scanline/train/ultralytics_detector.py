@@ -135,7 +135,7 @@ def fit_ultralytics(
         processes.wait_for_all()
         folders = {name: work / "images" / name for name in subsets}
         shared = processes.share_norm(network, job.device)
-        ResumableTraining(settings, shared, spec.classes, folders, val, folder).train()  # type: ignore[no-untyped-call]
+        ResumableTraining(settings, shared, spec.classes, folders, train, val, folder).train()  # type: ignore[no-untyped-call]
     processes.wait_for_all()
     if not processes.is_first:
         return {}

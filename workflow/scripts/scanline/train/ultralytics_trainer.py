@@ -37,6 +37,7 @@ from scanline.train.detection_ap import average_precision
 from scanline.train.engine import epoch_seed
 from scanline.train.model_store import BEST, CHECKPOINT
 from scanline.train.processes import Processes, current_processes
+from scanline.train.unknown_classes import SURELY_NOT
 
 from ultralytics.data.augment import Compose, RandomFlip, RandomPerspective  # isort: skip
 from ultralytics.data.build import InfiniteDataLoader  # isort: skip
@@ -44,6 +45,7 @@ from ultralytics.data.dataset import YOLODataset  # isort: skip
 from ultralytics.models.yolo.detect import DetectionTrainer  # isort: skip
 from ultralytics.nn.tasks import DetectionModel  # isort: skip
 from ultralytics.utils import ROOT, YAML  # isort: skip
+from ultralytics.utils.loss import E2ELoss, v8DetectionLoss  # isort: skip
 from ultralytics.utils.nms import non_max_suppression  # isort: skip
 from ultralytics.utils.torch_utils import unwrap_model  # isort: skip
 
@@ -51,7 +53,34 @@ NMS_IOU = 0.7  # ultralytics' default `iou` (cfg/default.yaml)
 STRIDE = 32  # of the coarsest feature map: image sizes are multiples of it
 
 
-def build_network(architecture: str, n_classes: int, channels: int) -> DetectionModel:
+class KnownClassesLoss(v8DetectionLoss):
+    """Ultralytics' loss without what the network says of classes that are unknown on an image.
+
+    Their logits are replaced by one that says surely not, which is what the loss wants of a class without a box: it is
+    zero there, without a gradient, and so is nothing else of the loss (its classes are independent).
+    """
+
+    def get_assigned_targets_and_loss(
+        self, preds: dict[str, torch.Tensor], batch: dict[str, Any], **assign_kwargs: Any
+    ) -> tuple[Any, ...]:
+        """The loss of one head; the batch holds `known`, shape (b, classes), where some class is unknown."""
+        if "known" in batch:
+            preds = {**preds, "scores": preds["scores"].masked_fill(~batch["known"][:, :, None], SURELY_NOT)}
+        losses: tuple[Any, ...] = super().get_assigned_targets_and_loss(preds, batch, **assign_kwargs)
+        return losses
+
+
+class Network(DetectionModel):
+    """A network of ultralytics with `KnownClassesLoss`."""
+
+    def init_criterion(self) -> Any:
+        """The loss of a network with one head, or with two."""
+        layers: Any = self.model
+        has_two_heads = getattr(layers[-1], "one2one_cv2", None) is not None
+        return E2ELoss(self, KnownClassesLoss) if has_two_heads else KnownClassesLoss(self)
+
+
+def build_network(architecture: str, n_classes: int, channels: int) -> Network:
     """A fresh network from the description in the package; its weights depend on torch's seed alone.
 
     Raises:
@@ -68,7 +97,7 @@ def build_network(architecture: str, n_classes: int, channels: int) -> Detection
             next_step="Change the architecture in the study file.",
         )
     description |= {"scale": scale, "yaml_file": files[0].name}
-    return DetectionModel(description, ch=channels, nc=n_classes, verbose=False)  # type: ignore[no-untyped-call]
+    return Network(description, ch=channels, nc=n_classes, verbose=False)  # type: ignore[no-untyped-call]
 
 
 def network_input(images: torch.Tensor, channels: int) -> torch.Tensor:
@@ -126,9 +155,11 @@ class SeededImages(YOLODataset):
 
     Attributes:
         epoch_seed: Seed of the epoch.
+        known: Of the images, in the order of their files; see `DetectionSamples`.
     """
 
     epoch_seed = 0
+    known: NDArray[np.bool_] | None = None
 
     def build_transforms(self, hyp: Any) -> Compose:
         """The changes of training images, all of them; val images stay as they are."""
@@ -147,7 +178,8 @@ class SeededImages(YOLODataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         if self.augment:
             random.seed(f"{self.epoch_seed} {index}")
-        return dict(super().__getitem__(index))
+        sample = dict(super().__getitem__(index))
+        return sample if self.known is None else {**sample, "known": torch.from_numpy(self.known[index])}
 
 
 class OwnImages(Sampler[int]):
@@ -191,6 +223,7 @@ class ResumableTraining(DetectionTrainer):
         network: To train; from `build_network`.
         names: Of the classes, by number.
         subsets: Folder of the images of `train` and `val`.
+        train: The training images, in the order of their files.
         val: The val images, in the order of their files.
         folder: Of the model store, for the checkpoint and the best weights.
     """
@@ -208,6 +241,7 @@ class ResumableTraining(DetectionTrainer):
         network: nn.Module,
         names: Sequence[str],
         subsets: dict[str, Path],
+        train: DetectionSamples,
         val: DetectionSamples,
         folder: Path,
     ) -> None:
@@ -226,6 +260,7 @@ class ResumableTraining(DetectionTrainer):
             self.world_size = self.processes.count  # which ultralytics counts on GPUs alone
         self.model = network
         self.val, self.folder = val, folder
+        self._known = {"train": train.known, "val": val.known}
         self.history: list[dict[str, float]] = []
         self.train_seconds = self._epoch_seconds = 0.0
         self.add_callback("on_train_epoch_start", ResumableTraining._start_epoch)
@@ -237,7 +272,7 @@ class ResumableTraining(DetectionTrainer):
 
     def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> SeededImages:
         """The images of a subset, at their own size: never padded."""
-        return SeededImages(
+        images = SeededImages(
             img_path=img_path,
             imgsz=self.args.imgsz,
             batch_size=batch,
@@ -249,6 +284,15 @@ class ResumableTraining(DetectionTrainer):
             task="detect",
             data=self.data,
         )
+        images.known = self._known[mode]
+        return images
+
+    def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """A batch on the device, grey values in [0, 1], with `known` where some class is unknown on some image."""
+        prepared: dict[str, Any] = super().preprocess_batch(batch)
+        if "known" in prepared:
+            prepared["known"] = torch.stack(prepared["known"]).to(self.device)
+        return prepared
 
     def _setup_ddp(self) -> None:
         """Take the process's device; the processes have joined before, in `processes.joined`."""
