@@ -43,7 +43,8 @@ class DetectionSet(Options):
     tasks: tuple[str, ...] = Field(min_length=1, description="Entries of `tasks` of kind detect.")
     negatives: ExpectedNegatives | None = Field(
         default=None,
-        description="Images known to show none of the task's classes in each of train, val and test; null asks for nothing.",
+        description="Images known to show none of the task's classes, in each of train, val and test; null asks for"
+        " nothing.",
     )
     files: Placing = Field(
         default="hard_link",

@@ -82,8 +82,8 @@ def count_images(whole: ImageSet, subset: str) -> dict[str, Any]:
     """Count a subset.
 
     Returns:
-        images, copies, negatives (known to show no target), partly_known (a target is unknown), patients, boxes and images_with
-        (by class), and sources: source to the same, but for copies and patients.
+        images, copies, negatives (known to show no target), partly_known (a target is unknown), patients, boxes and
+        images_with (by class), and sources: source to the same, but for copies and patients.
     """
     images, boxes = whole.of_subset(subset)
     sources = {}
