@@ -20,7 +20,7 @@ from project_copy import copy_project
 from scanline.config import overlay
 
 PRESET = "tiny"
-TARGETS = {"all", "default", "figures", "report", "exports", "phe_sich"}
+TARGETS = {"all", "default", "figures", "report", "exports", "exports_phe_sich", "phe_sich"}
 TINY = {
     "all_studies": {
         "pixels": {"image_size_px": 64},

@@ -14,7 +14,7 @@ from scanline.core.errors import InputError
 from scanline.core.tables import BOXES, IMAGES, SPLIT, SUBSETS, read_table
 from scanline.prepare.detection_set_options import SetClasses
 from scanline.prepare.image_names import name_images
-from scanline.prepare.pixels import windows_of
+from scanline.prepare.windows import windows_of
 
 SIDES = ["x", "y", "width", "height"]
 REASONS = ("unknown", "without_box", "other_class", "dropped")

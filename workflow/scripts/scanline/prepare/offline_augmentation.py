@@ -27,7 +27,7 @@ from scanline.core.tables import BOXES, IMAGES, validate
 from scanline.curate.inspection import BRAIN, decode_grey
 from scanline.prepare.image_names import name_images
 from scanline.prepare.options import OfflineAugmentation
-from scanline.prepare.pixels import WINDOW, window_of
+from scanline.prepare.windows import WINDOW, window_of
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # the package asks the network for newer versions when it is imported
 import albumentations

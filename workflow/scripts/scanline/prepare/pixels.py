@@ -1,9 +1,7 @@
 """The pixel cache: each image decoded and resized once, then trained on from memory."""
 
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,8 +13,7 @@ from scanline.core.errors import InputError
 from scanline.core.files import written_aside
 from scanline.core.images import ImageError, Window, read_image
 from scanline.core.log import progress
-
-WINDOW = ("window_center_hu", "window_width_hu")  # columns of the images table
+from scanline.prepare.windows import windows_of
 
 
 def resize(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
@@ -50,20 +47,6 @@ def load_pixels(path: Path, size_px: int, window: Window | None = None) -> NDArr
             expected="an intact image",
             next_step="Mend it, or curate again: it is refused.",
         ) from error
-
-
-def windows_of(images: pd.DataFrame) -> list[Window | None]:
-    """The window of each image of the images table; None of images that are no DICOM."""
-    if WINDOW[0] not in images:
-        return [None] * len(images)
-    pairs = zip(images[WINDOW[0]], images[WINDOW[1]], strict=True)
-    return [window_of(dict(zip(WINDOW, pair, strict=True))) for pair in pairs]
-
-
-def window_of(row: Mapping[str, Any]) -> Window | None:
-    """The window of a row of the images table; None if it is no DICOM."""
-    center, width = (row.get(name) for name in WINDOW)
-    return None if center is None or width is None or pd.isna(center) else Window(float(center), float(width))
 
 
 def extend_cache(pixels: Path, index: pd.DataFrame, images: pd.DataFrame, target: Path, threads: int) -> pd.DataFrame:

@@ -24,7 +24,7 @@ from scanline.core.files import Placing, digest_of_files, place_file, read_json,
 from scanline.prepare.coco_export import coco_document, find_faults
 from scanline.prepare.detection_set import SIDES, ImageSet, name_files, without_partly_known
 from scanline.prepare.detection_set_options import ExportFormat, PartlyKnown, SetClasses
-from scanline.prepare.pixels import windows_of
+from scanline.prepare.windows import windows_of
 from scanline.prepare.yolo_export import DESCRIPTION, label_line
 
 
