@@ -174,8 +174,8 @@ def test_the_balance_of_each_subset_is_asked_for(whole):
     wide = options(negatives=ExpectedNegatives(share=0.4, tolerance=0.1))
     checks = verify_detection_set(whole, wide)["checks"]
     assert checks[4]["expected"] == "40.0%, give or take 10.0%"
-    assert checks[4]["found"] == "37.5% of 8 images known to show none of the classes"
-    with pytest.raises(InputError, match=r"negative images in train: found 46\.9% of 96 .* Also: .* in test\."):
+    assert checks[4]["found"] == "42.9%: 3 images known to show none of the classes, 4 with a box"
+    with pytest.raises(InputError, match=r"negative images in val: found 42\.9%: 3 .* Also: .* in test\."):
         verify_detection_set(whole, options(negatives=ExpectedNegatives(share=0.5, tolerance=0.02)))
 
 

@@ -85,7 +85,7 @@ def test_rows_stand_in_the_order_of_stages_and_subsets(section):
     sources = [row["name"] for row in section["rows"] if not row["stage"]]
     assert sources == ["north", "south"] * 9
     last = section["rows"][-3]
-    assert (last["images"], last["negatives"], last["share"]) == ("8", "3", "37.5%")
+    assert (last["images"], last["negatives"], last["share"]) == ("8", "3", "42.9%")
     assert last["boxes"][0] == ("4", "on 4 images")
 
 

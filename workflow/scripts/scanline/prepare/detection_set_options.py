@@ -22,9 +22,12 @@ class SetClasses(Options):
 
 
 class ExpectedNegatives(Options):
-    """How many images known to show none of the classes each subset must hold."""
+    """How many images known to show none of the classes each subset must hold.
 
-    share: float = Field(ge=0, le=1, description="Of the subset's images.")
+    Of those images and the ones with a box together: one without a box on which a class is unknown is neither.
+    """
+
+    share: float = Field(ge=0, le=1, description="Of the subset's images with a box or known to show none.")
     tolerance: float = Field(default=0.02, ge=0, le=1, description="Greatest deviation, either way.")
 
 

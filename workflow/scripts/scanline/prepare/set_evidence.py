@@ -104,9 +104,10 @@ def _boxes_in_bounds(whole: ImageSet) -> Check:
 
 
 def _balance(whole: ImageSet, wanted: ExpectedNegatives | None, subset: str) -> Check:
-    images, _ = whole.of_subset(subset)
-    share = float(whole.is_negative(images).mean()) if len(images) else float("nan")
-    words = f"{share:.1%} of {len(images)} images known to show none of the classes"
+    images, boxes = whole.of_subset(subset)
+    negatives, boxed = int(whole.is_negative(images).sum()), boxes["image_id"].nunique()
+    share = negatives / (negatives + boxed) if negatives + boxed else float("nan")
+    words = f"{share:.1%}: {negatives} images known to show none of the classes, {boxed} with a box"
     if wanted is None:
         failing = [] if len(images) else [subset]
         return _check(f"negative images in {subset}", "any share of at least one image", words, len(images), failing)

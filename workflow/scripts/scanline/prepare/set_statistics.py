@@ -82,8 +82,9 @@ def count_images(whole: ImageSet, subset: str) -> dict[str, Any]:
     """Count a subset.
 
     Returns:
-        images, copies, negatives (known to show no target), partly_known (a target is unknown), patients, boxes and
-        images_with (by class), and sources: source to the same, but for copies and patients.
+        images, copies, positives (with a box), negatives (known to show no target), partly_known (a target is
+        unknown), patients, boxes and images_with (by class), and sources: source to the same, but for copies and
+        patients.
     """
     images, boxes = whole.of_subset(subset)
     sources = {}
@@ -101,6 +102,7 @@ def _count(whole: ImageSet, images: pd.DataFrame, boxes: pd.DataFrame) -> dict[s
     with_class = boxes.drop_duplicates(["image_id", "label"])
     return {
         "images": len(images),
+        "positives": int(images["image_id"].isin(boxes["image_id"]).sum()),
         "negatives": int(whole.is_negative(images).sum()),
         "partly_known": int(images["unknown_targets"].notna().sum()),
         "boxes": _by_class(whole, boxes),

@@ -87,13 +87,13 @@ def _rows(statistics: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _row(stage: str, name: str, counts: Mapping[str, Any], targets: Sequence[str]) -> dict[str, Any]:
-    images, negatives = counts["images"], counts["negatives"]
+    negatives, known = counts["negatives"], counts["negatives"] + counts["positives"]
     return {
         "stage": stage,
         "name": name,
-        "images": format_count(images),
+        "images": format_count(counts["images"]),
         "negatives": format_count(negatives),
-        "share": format_share(negatives / images if images else None),
+        "share": format_share(negatives / known if known else None),
         "boxes": [
             (format_count(counts["boxes"][target]), f"on {format_count(counts['images_with'][target])} images")
             for target in targets
