@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from PIL import Image
 
-from scanline.figures.numbers import format_count, format_share, spell
+from scanline.figures.numbers import format_count, spell
 from scanline.figures.options import RunFigureOptions
 from scanline.figures.style import (
     BLUE,
@@ -101,15 +101,18 @@ def _draw_counts(figure: Figure, statistics: Mapping[str, Any]) -> None:
 def _draw_images(axes: Axes, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
     longest = max(counts["images"] for _, counts in rows)
     for place, (_, counts) in enumerate(rows):
-        negative, total = counts["negatives"], counts["images"]
-        axes.barh(place, total - negative, height=0.66, color=BLUE)
-        axes.barh(place, negative, left=total - negative, height=0.66, color=FAINT)
-        text = f"{format_count(total)}, {format_share(negative / total)} without"
+        positive, negative, total = counts["positives"], counts["negatives"], counts["images"]
+        axes.barh(place, positive, height=0.66, color=BLUE)
+        axes.barh(place, negative, left=positive, height=0.66, color=FAINT)
+        unknown = total - positive - negative
+        axes.barh(place, unknown, left=positive + negative, height=0.66, color="white", edgecolor=GREY, hatch="////")
+        text = f"{format_count(total)}: {format_count(positive)} with, {format_count(negative)} negative"
+        text += f", {format_count(unknown)} unknown" if unknown else ""
         axes.text(total + longest * 0.012, place, text, va="center", size=8.5)
     _name_rows(axes, [name for name, _ in rows])
-    axes.set_xlim(0, longest * 1.55)
+    axes.set_xlim(0, longest * 2.25)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    axes.set_title("Images with a box, and without", pad=8)
+    axes.set_title("Images: with a box, negative, unknown", pad=8)
 
 
 def _draw_boxes(axes: Axes, targets: Sequence[str], bars: Sequence[tuple[str, str, float, Mapping[str, int]]]) -> None:
