@@ -27,7 +27,7 @@ ROWS = {  # the rows of the table in docs/hpc.md
 TARGETS = {"all", *STUDIES}
 LOCAL = {"acquire_source", "acquire_weights", "record_environment", "write_receipt", "write_report", "write_overview"}
 ARRAY_RULES = {
-    *("scan_files", "split_grouped", "verify_split"),
+    *("scan_files", "split_grouped", "verify_split", "augment_images"),
     *(f"evaluate_{kind}" for kind in ("classifier", "multilabel", "segmenter", "detector")),
     *(f"plot_{kind}" for kind in ("classifier", "multilabel", "segmenter", "detector")),
 }

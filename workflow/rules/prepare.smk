@@ -66,6 +66,8 @@ rule augment_images:
     conda:
         "../../envs/augment.yaml"
     threads: SCAN_THREADS
+    resources:
+        **job_class("io"),
     params:
         options=augment_options,
         code=code_digest("augment_images"),
@@ -97,6 +99,8 @@ rule merge_augmented:
         "<benchmarks>/merge_augmented/{study}/{split}/{augmentation}.tsv"
     conda:
         "../../envs/split.yaml"
+    resources:
+        **job_class("cpu"),
     params:
         options=merge_augmented_options,
         code=code_digest("merge_augmented"),
@@ -124,6 +128,8 @@ rule cache_augmented:
     conda:
         "../../envs/curate.yaml"
     threads: 2
+    resources:
+        **job_class("io"),
     params:
         code=code_digest("cache_augmented"),
     shell:
@@ -149,6 +155,8 @@ rule verify_detection_set:
         task=tasks_of("detect"),
     conda:
         "../../envs/curate.yaml"
+    resources:
+        **job_class("cpu"),
     params:
         options=verify_set_options,
         code=code_digest("verify_detection_set"),
@@ -179,6 +187,8 @@ rule analyse_detection_set:
         task=tasks_of("detect"),
     conda:
         "../../envs/curate.yaml"
+    resources:
+        **job_class("cpu"),
     params:
         options=analyse_set_options,
         code=code_digest("analyse_detection_set"),
@@ -206,6 +216,8 @@ rule plot_detection_set:
         task=tasks_of("detect"),
     conda:
         "../../envs/figures.yaml"
+    resources:
+        **job_class("small"),
     params:
         options=plot_set_options,
         code=code_digest("plot_detection_set"),
@@ -232,6 +244,8 @@ rule export_detection_set:
         task=tasks_of("detect"),
     conda:
         "../../envs/curate.yaml"
+    resources:
+        **job_class("io"),
     params:
         options=export_options,
         code=code_digest("export_detection_set"),

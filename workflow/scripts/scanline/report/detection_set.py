@@ -12,8 +12,8 @@ from scanline.report.page import embed_png
 
 STAGES = {"curated": "as curated", "balanced": "after balancing", "augmented": "after augmentation"}
 _CAPTIONS = {
-    "set_counts": "Negative: known to show none of the classes. Unknown: without a box, and nobody looked for some of them. Copies"
-    " are made of training images alone.",
+    "set_counts": "Negative: known to show none of the classes. Unknown: without a box, and nobody looked for some of"
+    " them. Copies are made of training images alone.",
     "set_sizes": "Originals of all subsets. 100% is a box as large as its image.",
     "set_places": "Originals of all subsets, each scaled to one square: brighter where more boxes lie.",
     "set_examples": "Training images with the largest boxes of each class, one a patient as far as there are"
