@@ -285,6 +285,7 @@ def test_every_yolo_image_has_a_label_file_and_paths_are_relative(whole, tmp_pat
         stems = {path.stem for path in (tmp_path / "yolo/images" / subset).iterdir()}
         assert stems == {path.stem for path in (tmp_path / "yolo/labels" / subset).iterdir()}
     text = (tmp_path / "yolo/data.yaml").read_text()
+    assert (tmp_path / "yolo/dataset.yaml").read_text() == text  # where FiftyOne looks
     assert "train: images/train\nval: images/val\ntest: images/test\n" in text
     assert "path" not in text
     assert str(tmp_path) not in text

@@ -1,13 +1,13 @@
 """Exports of a detection set as trees of files that other tools read as they are.
 
     coco/                                          yolo/
-      annotations/instances_<subset>.json            data.yaml
+      annotations/instances_<subset>.json            data.yaml, dataset.yaml
       images/<subset>/<name>                         images/<subset>/<name>, labels/<subset>/<name>.txt
 
 COCO so is what pycocotools and FiftyOne's COCODetectionDataset read, and CVAT's "COCO 1.0"; YOLO is what ultralytics,
-FiftyOne's YOLOv5Dataset and CVAT's "Ultralytics YOLO Detection" do. data.yaml names folders relative to itself. An
-image without a box has no annotation in COCO and an empty file in YOLO. Images are linked, but for DICOM, which is
-windowed and written as PNG.
+FiftyOne's YOLOv5Dataset and CVAT's "Ultralytics YOLO Detection" do. data.yaml names folders relative to itself;
+FiftyOne looks for dataset.yaml, which says the same. An image without a box has no annotation in COCO and an empty file
+in YOLO. Images are linked, but for DICOM, which is windowed and written as PNG.
 """
 
 from pathlib import Path
@@ -26,6 +26,8 @@ from scanline.prepare.detection_set import SIDES, ImageSet, name_files, without_
 from scanline.prepare.detection_set_options import ExportFormat, PartlyKnown, SetClasses
 from scanline.prepare.windows import windows_of
 from scanline.prepare.yolo_export import DESCRIPTION, label_line
+
+DESCRIPTION_OF_FIFTYONE = "dataset.yaml"  # docs.voxel51.com, YOLOv5Dataset
 
 
 class ExportOptions(SetClasses):
@@ -107,7 +109,8 @@ def _write_yolo(whole: ImageSet, names: pd.Series, folder: Path) -> None:
             (labels / f"{Path(names[image_id]).stem}.txt").write_text("".join(lines), "utf-8")
     values = {subset: f"images/{subset}" for subset in whole.subsets}
     content = yaml.safe_dump({**values, "names": dict(enumerate(whole.targets))}, sort_keys=False)
-    (folder / DESCRIPTION).write_text(content, "utf-8")
+    for name in (DESCRIPTION, DESCRIPTION_OF_FIFTYONE):
+        (folder / name).write_text(content, "utf-8")
 
 
 def _read_back(whole: ImageSet, subset: str, form: ExportFormat, folder: Path) -> dict[str, Any]:
