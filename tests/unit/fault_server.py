@@ -35,7 +35,10 @@ class Fault:
 
 
 class Site:
-    """Files by path, the faults of their next answers, and what was asked for."""
+    """Files by path, the faults of their next answers, and what was asked for.
+
+    Where `together` is set, each answer waits until as many are asked for at the same time.
+    """
 
     def __init__(self):
         self.files: dict[str, bytes] = {}
@@ -43,6 +46,7 @@ class Site:
         self.faults: dict[str, list[Fault]] = defaultdict(list)
         self.asked: list[tuple[str, dict[str, str]]] = []
         self.address = ""
+        self.together: threading.Barrier | None = None
 
     def url(self, path):
         return f"{self.address}{path}"
@@ -58,6 +62,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         site = self.server.site
         path = unquote(urlsplit(self.path).path)
+        if site.together is not None:
+            site.together.wait()
         query = {key: values[0] for key, values in parse_qs(urlsplit(self.path).query).items()}
         headers = {key.lower(): value for key, value in self.headers.items()}
         site.asked.append((path, headers))

@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+import threading
 import zipfile
 from pathlib import Path
 
@@ -217,6 +218,13 @@ def test_files_are_fetched_side_by_side(site):
     files = acquire(source(site, names, connections=8))
     assert list(files["path"]) == sorted(names)
     assert [Path("data/x", name).read_text() for name in names] == names
+
+
+def test_as_many_files_are_asked_for_at_once_as_there_are_connections(site):
+    names = [f"{number}.bin" for number in range(4)]
+    site.files |= {f"/{name}": name.encode() for name in names}
+    site.together = threading.Barrier(4, timeout=30)
+    assert len(acquire(source(site, names, connections=4, retries=0))) == 4
 
 
 @pytest.mark.parametrize(
