@@ -83,6 +83,7 @@ def test_importing_ultralytics_leaves_the_printing_of_arrays_alone(ultralytics):
 def test_yolo_takes_all_but_the_head_of_other_classes(fetched, ultralytics, tmp_path):
     torch.manual_seed(2)
     coco = ultralytics.build_network("yolov8n", 80, 3)
+    coco.__class__ = ultralytics.DetectionModel  # which ultralytics saves
     record = fetched({"model": coco.half(), "ema": None, "epoch": -1}, "yolo_of_coco.pt", "yolov8n")
     job = make_job(weights="coco", channels=3, epochs=1, learning_rate=BARELY)
     facts = train(tmp_path / "run", job, record)

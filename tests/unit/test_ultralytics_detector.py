@@ -342,6 +342,7 @@ def test_weights_come_from_a_state_dict_a_model_of_ours_or_a_checkpoint_of_ultra
     torch.manual_seed(1)
     network = trainer_module.build_network("yolov8n", 1, 1)
     count = len(network.state_dict())
+    network.__class__ = trainer_module.DetectionModel  # which ultralytics saves
     torch.save(network.state_dict(), tmp_path / "state.pt")
     torch.save({"model": network, "ema": None, "epoch": -1}, tmp_path / "checkpoint.pt")
     (tmp_path / "record.json").write_text(json.dumps({"path": str(tmp_path / "state.pt")}))

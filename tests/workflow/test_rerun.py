@@ -589,7 +589,7 @@ def test_a_set_that_fails_a_check_is_one_line(project):
     process = project.start("exports")
     output, _ = process.communicate(timeout=300)
     assert process.returncode != 0
-    told = [line for line in output.splitlines() if "detection set: images without a box in train: found" in line]
+    told = [line for line in output.splitlines() if "detection set: negative images in train: found" in line]
     assert len(set(told)) == 1
     assert "expected 50.0%, give or take 2.0%" in told[0]
     assert "Traceback" not in output
