@@ -63,7 +63,7 @@ rule write_report:
         comparison="<results>/{study}/metrics/leakage.json",
         receipts=for_each_split("splits/{split}/receipt.json"),
         metrics=for_each_run(f"metrics/{RUN_FILES}/metrics.json"),
-        runs=for_each_run(f"models/{RUN_FILES}/run.json"),
+        runs=for_each_trained_run(f"models/{RUN_FILES}/run.json"),
         study_figures=study_figures,
         run_figures=run_figures,
         tasks=task_comparison("metrics/task_comparison.json"),

@@ -6,7 +6,8 @@ from scanline.core.command_line import parse_arguments, run
 from scanline.core.log import logger
 from scanline.core.options import read_options
 from scanline.core.tables import write_table
-from scanline.predict.classifier import predict_samples, write_maps
+from scanline.predict.activation_maps import write_maps
+from scanline.predict.classifier import predict_samples
 from scanline.predict.options import PredictOptions
 from scanline.prepare.samples import load_samples
 from scanline.train.device import prepare_device

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +10,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from scanline.core.errors import InputError
-from scanline.core.files import written_aside
 from scanline.core.log import progress
 from scanline.predict.grad_cam import last_feature_map, scores_with_cams
 from scanline.predict.options import SCORED_SUBSETS
@@ -112,19 +110,3 @@ def score_images(
     logits, cams = scores_with_cams(model, layer, inputs, range(len(spec.classes)))
     probability = torch.sigmoid(logits.double()).cpu().numpy()
     return probability, None if cams is None else cams.cpu().numpy().astype(np.float16)
-
-
-def write_maps(image_ids: Sequence[str], cams: NDArray[np.float16], target: str | Sequence[str], path: Path) -> None:
-    """Write the maps as .npz with the arrays image_id and cam, and for several labels also label, the second axis.
-
-    Args:
-        image_ids: Of all scored images.
-        cams: Maps of the same images, or none; shape (n, h, w), or (n, labels, h, w) for several labels.
-        target: The class, or the labels.
-        path: File to write.
-    """
-    arrays: dict[str, Any] = {"image_id": np.array(image_ids, dtype=str)[: len(cams)], "cam": cams}
-    if not isinstance(target, str):
-        arrays["label"] = np.array(target, dtype=str)
-    with written_aside(path) as aside:
-        np.savez_compressed(aside, **arrays)

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from scanline.core.errors import InputError
+from scanline.core.run_names import name_seed
 from scanline.figures.numbers import format_count, format_difference, format_share, spell
 from scanline.figures.options import DETECTION_SET_FIGURES
 from scanline.report.detection_set import describe_detection_set
@@ -44,7 +45,7 @@ class StudyFiles:
         rejects: Rejects table.
         receipts: receipt.json of each split.
         metrics: metrics.json of each run.
-        runs: run.json of each run.
+        runs: run.json of each run but ensembles.
         comparison: leakage.json; None without a naive split.
         study_figures: Figures of the study by name.
         run_figures: Figures of each run by name.
@@ -117,7 +118,7 @@ def describe_study(options: ReportOptions, files: StudyFiles) -> dict[str, Any]:
         "models": [
             describe_model(run, metrics, facts, figures, leak_free=leak_free[run.split])
             for run, metrics, facts, figures in zip(
-                options.runs, files.metrics, files.runs, files.run_figures, strict=True
+                options.runs, files.metrics, _facts_of_runs(options, files), files.run_figures, strict=True
             )
         ],
         "methods": {
@@ -169,11 +170,17 @@ def figures_of_runs(kinds: Sequence[str], paths: Sequence[Path]) -> list[dict[st
     return [{name: next(rest) for name in of_run} for of_run in names]
 
 
+def _facts_of_runs(options: ReportOptions, files: StudyFiles) -> list[Mapping[str, Any] | None]:
+    """run.json of each run; None for ensembles."""
+    trained = iter(files.runs)
+    return [None if run.members else next(trained) for run in options.runs]
+
+
 def _check_counts(options: ReportOptions, files: StudyFiles) -> None:
     wanted = {
         "--receipts": (len(options.splits), len(files.receipts)),
         "--metrics": (len(options.runs), len(files.metrics)),
-        "--runs": (len(options.runs), len(files.runs)),
+        "--runs": (sum(not run.members for run in options.runs), len(files.runs)),
         "figures of runs": (len(options.runs), len(files.run_figures)),
     }
     for name, (expected, found) in wanted.items():
@@ -301,7 +308,7 @@ def describe_leakage(comparison: Mapping[str, Any]) -> dict[str, Any]:
         rows.append(
             {
                 "name": f"{row['model']}, {row['task']}",
-                "detail": f"seed {row['seed']}",
+                "detail": name_seed(row["model"], row["seed"]),
                 "path": f"{row['from']} → {row['to']}",
                 "cells": [Cell(*format_difference(row["metrics"].get(name))) for name in names],
                 "leaking": f"{before} → {after}",
@@ -328,7 +335,7 @@ def _describe_thresholds(options: ReportOptions, metrics: Sequence[Mapping[str, 
     sentences = []
     for places in by_rule.values():
         names = [
-            f"{r.model}, {r.task}, split {r.split}, seed {r.seed}: {name_threshold(metrics[i])}"
+            f"{r.model}, {r.task}, split {r.split}, {r.seed_in_words}: {name_threshold(metrics[i])}"
             for i, r in ((i, options.runs[i]) for i in places)
         ]
         sentences.append(explain_threshold(metrics[places[0]], names))
