@@ -21,7 +21,7 @@ def main() -> None:
     options = read_options(PredictOptions, args.options)
     device = prepare_device(options.device, args.threads)
     samples = load_samples(args.pixels, args.index, args.labels, args.split, options.target)
-    scores, cams = predict_samples(args.model, samples, options.target, device)
+    scores, cams = predict_samples(args.model, samples, options.target, device, tta=options.test_time_augmentation)
     write_table(scores, args.scores)
     write_maps(scores["image_id"].tolist(), cams, options.target, args.cams)
     logger.info("%d images scored, %d class activation maps, by PyTorch %s", len(scores), len(cams), torch.__version__)
