@@ -10,7 +10,7 @@ PROJECT = Path(workflow.current_basedir).parent.parent
 SCRIPTS = PROJECT / "workflow/scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from scanline.config import load_config
+from scanline.config import load_config, targets_of
 from scanline.core.code_digest import ParsedModules
 from scanline.core.code_digest import code_digest as digest_of_code
 from scanline.core.errors import InputError
@@ -126,6 +126,7 @@ ENVIRONMENT_OF = {
     "evaluate_detector": "envs/evaluate.yaml",
     "compare_splits": "envs/evaluate.yaml",
     "compare_tasks": "envs/evaluate.yaml",
+    "compare_seeds": "envs/evaluate.yaml",
     "plot_classifier": "envs/figures.yaml",
     "plot_multilabel": "envs/figures.yaml",
     "plot_segmenter": "envs/figures.yaml",
@@ -549,6 +550,22 @@ def compare_tasks_options(wildcards):
     )
 
 
+def compare_seeds_options(wildcards):
+    study = study_of(wildcards)
+    runs = seed_runs(study)
+    kinds = sorted({study.tasks[task].kind for _, task, _, _ in runs})
+    headline = {kind: {name: place for name, (_, place) in KINDS[kind].headline.items()} for kind in kinds}
+    entries = [seed_entry(study, *run) for run in runs]
+    return as_json({"runs": entries, "headline": headline, "evaluate": study.evaluate.of_intervals()})
+
+
+def seed_entry(study, split, task, model, seed):
+    entry = {**answering_entry(study, split, task, model, seed), "targets": targets_of(study.tasks[task])}
+    if model in study.ensembles:
+        entry["members"] = [{"model": run.model, "seed": run.seed} for run in study.ensembles[model].runs()]
+    return entry
+
+
 def answering_entry(study, split, task, model, seed):
     return {"split": split, "task": task, "kind": study.tasks[task].kind, "model": model, "seed": seed}
 
@@ -736,12 +753,51 @@ def compared_runs(study):
     return [run for run in runs if run in found]
 
 
+def seed_runs(study):
+    """Ensembles, their members, and runs of networks with several seeds: what compare_seeds sets side by side."""
+    runs = runs_in(study)
+    found = set()
+    for split, task, model, seed in runs:
+        if model in study.ensembles:
+            members = [(split, task, run.model, run.seed) for run in study.ensembles[model].runs()]
+            found.update([(split, task, model, seed), *members])
+        seeds = [run for run in runs if run[:3] == (split, task, model)]
+        found.update(seeds if len(seeds) > 1 else [])
+    return [run for run in runs if run in found]
+
+
+def for_each_seed_run(pattern, *kinds):
+    """An input function: `pattern` for each run of compare_seeds of the job's study, or for those of these kinds."""
+
+    def paths(wildcards):
+        study = study_of(wildcards)
+        runs = [run for run in seed_runs(study) if not kinds or study.tasks[run[1]].kind in kinds]
+        return run_paths(wildcards.study, pattern, runs)
+
+    return paths
+
+
+def seed_comparison(wildcards):
+    """An input function: the study's comparison of seeds and ensembles; nothing where it has none."""
+    return [f"<results>/{wildcards.study}/metrics/seeds.json"] if seed_runs(study_of(wildcards)) else []
+
+
+def answers_of_seed_runs(wildcards):
+    """The table of single images of each run of compare_seeds."""
+    return answers_of(wildcards, seed_runs(study_of(wildcards)))
+
+
 def answers_of_compared_runs(wildcards):
-    """The table of single images of each compared run, as its kind names it."""
+    """The table of single images of each compared run."""
+    return answers_of(wildcards, compared_runs(study_of(wildcards)))
+
+
+def answers_of(wildcards, runs):
+    """The table of single images of each of these runs, as its kind names it."""
     study = study_of(wildcards)
     return [
         path
-        for run in compared_runs(study)
+        for run in runs
         for table in [IMAGE_TABLES.get(study.tasks[run[1]].kind, "per_image")]
         for path in run_paths(wildcards.study, f"metrics/{RUN_FILES}/{table}.parquet", [run])
     ]

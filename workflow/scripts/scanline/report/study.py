@@ -20,6 +20,7 @@ from scanline.report.label_analysis import describe_label_analysis
 from scanline.report.models import METRICS, NOT_RECORDED, describe_model
 from scanline.report.options import ReportOptions
 from scanline.report.page import Picture, embed_png
+from scanline.report.seeds import describe_seeds
 from scanline.report.task_comparison import describe_task_comparison
 from scanline.report.words import (
     KEYS,
@@ -51,6 +52,7 @@ class StudyFiles:
         run_figures: Figures of each run by name.
         tasks: task_comparison.json; None where no two tasks answer one question.
         task_figure: The figure of it; None without.
+        seeds: seeds.json; None where no network has several seeds and there is no ensemble.
         label_statistics: label_statistics.json; None where the study does not ask for a label analysis.
         label_leaks: label_leaks.json; None without.
         label_figures: The figures of LABEL_FIGURES; none without.
@@ -70,6 +72,7 @@ class StudyFiles:
     run_figures: Sequence[Mapping[str, Path]]
     tasks: Mapping[str, Any] | None = None
     task_figure: Path | None = None
+    seeds: Mapping[str, Any] | None = None
     label_statistics: Mapping[str, Any] | None = None
     label_leaks: Mapping[str, Any] | None = None
     label_figures: Sequence[Path] = ()
@@ -100,6 +103,7 @@ def describe_study(options: ReportOptions, files: StudyFiles) -> dict[str, Any]:
         "tasks": describe_task_comparison(files.tasks, files.task_figure)
         if files.tasks and files.task_figure
         else None,
+        "seeds": describe_seeds(files.seeds) if files.seeds else None,
         "label_analysis": describe_label_analysis(
             files.label_statistics,
             files.label_leaks,
