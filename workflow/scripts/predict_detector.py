@@ -6,9 +6,9 @@ from scanline.core.command_line import parse_arguments, run
 from scanline.core.log import logger
 from scanline.core.options import read_options
 from scanline.core.tables import write_table
+from scanline.predict.augmented_detector import AugmentedDetector
 from scanline.predict.detector import detect_samples, load_detector, require_fit
 from scanline.predict.detector_options import PredictDetectorOptions
-from scanline.predict.test_time_augmentation import AugmentedDetector
 from scanline.train.detection import load_detection_samples
 from scanline.train.device import prepare_device
 

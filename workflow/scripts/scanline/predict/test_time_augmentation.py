@@ -1,7 +1,7 @@
 """Test-time augmentation: an image is shown in several views, and what a network says of them is turned back.
 
 Probabilities of views are averaged as those of an ensemble's members are, see `scanline.predict.ensemble`; boxes become
-one set by weighted boxes fusion.
+one set by weighted boxes fusion, see `scanline.predict.augmented_detector`.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,9 +14,6 @@ from torch.nn import functional
 
 from scanline.core.errors import InputError
 from scanline.predict.test_time_augmentation_options import TtaOptions
-from scanline.predict.weighted_boxes import ScoredBoxes, fuse_boxes
-from scanline.train.boxes import scale_boxes
-from scanline.train.detection import MAX_DETECTIONS, MIN_SCORE, Detections, Detector
 
 SIZE_STEP_PX = 32  # what the strides of detectors and of encoders divide
 
@@ -58,7 +55,7 @@ class View:
             x0, x1 = self.size_px - x1, self.size_px - x0
         if self.flip_y:
             y0, y1 = self.size_px - y1, self.size_px - y0
-        return scale_boxes(np.stack([x0, y0, x1, y1], axis=1), (self.size_px, self.size_px), (size, size))
+        return np.asarray(np.stack([x0, y0, x1, y1], axis=1) * (size / self.size_px))
 
 
 def _resize(images: torch.Tensor, shape: tuple[int, int], *, antialias: bool = False) -> torch.Tensor:
@@ -112,28 +109,3 @@ def require_sizes(views: Sequence[View], size: int, network: Callable[[torch.Ten
                 expected=f"sizes that it takes, near the {size} px that it was trained at",
                 next_step="Change the scales of this model in the study file.",
             ) from error
-
-
-class AugmentedDetector:
-    """A detector with test-time augmentation: called as it is, see `scanline.train.detection.Detector`."""
-
-    def __init__(self, detector: Detector, options: TtaOptions, size: int) -> None:
-        self.detector, self.options, self.size = detector, options, size
-        self.views = views_of(options, size)
-        require_sizes(self.views, size, lambda images: detector(images[:, 0].numpy()))
-
-    def __call__(self, images: NDArray[np.uint8]) -> list[Detections]:
-        """Find boxes on images of shape (b, size, size), uint8, in all views, and fuse them."""
-        batch = torch.from_numpy(np.ascontiguousarray(images)).unsqueeze(1)
-        found = [self.detector(np.ascontiguousarray(view.show(batch)[:, 0].numpy())) for view in self.views]
-        return [self._fuse([of_view[place] for of_view in found]) for place in range(len(images))]
-
-    def _fuse(self, found: Sequence[Detections]) -> Detections:
-        boxes = [
-            ScoredBoxes(view.turn_boxes_back(one.boxes, self.size), one.classes, one.scores.astype(np.float64))
-            for view, one in zip(self.views, found, strict=True)
-        ]
-        fused = fuse_boxes(boxes, [1.0] * len(boxes), self.options.weighted_boxes_fusion)
-        kept = np.flatnonzero(fused.scores >= MIN_SCORE)[:MAX_DETECTIONS]
-        corners = fused.corners[kept].clip(0, self.size).astype(np.float32)
-        return Detections(corners, fused.classes[kept], fused.scores[kept].astype(np.float32))
