@@ -172,6 +172,7 @@ def plot_member_losses(
             axes.plot(history["epoch"], history["val_loss"], color=colour, linestyle=line, label=name)
             kept = history[history["epoch"] == best]
             axes.plot(kept["epoch"], kept["val_loss"], **_RING)
+        axes.margins(x=0.04)
         axes.set_title("Loss on val by epoch; the ring marks the kept one")
         axes.set_xlabel("Epoch")
         axes.set_ylabel("Loss on val")
