@@ -32,6 +32,10 @@ def edit(project, change):
     return load_config(MAIN, project)
 
 
+def ensemble(model, *seeds):
+    return {"members": [{"model": model, "seeds": list(seeds)}]}
+
+
 def label_table(**columns):
     return {"path": "labels.csv", "columns": columns}
 
@@ -150,6 +154,53 @@ def test_presets_change_how_much_and_not_what():
             ),
             ["label_table.columns.perihaematomal_oedema", "'IPH', which is that of haemorrhage"],
         ),
+        (
+            lambda v: v.update(ensembles={"yolos": ensemble("yolov8n", 42, 1)}),
+            ["ensembles.yolos", "names that begin with ensemble for ensembles", "Rename"],
+        ),
+        (
+            lambda v: v["models"].update(ensemble_yolo=v["models"]["yolov8n"]),
+            ["models.ensemble_yolo", "names that begin with ensemble for ensembles, and for nothing else"],
+        ),
+        (
+            lambda v: v.update(ensembles={"ensemble_a": ensemble("yolov8m", 42, 1)}),
+            ["ensembles.ensemble_a.members", "'yolov8m'", "Did you mean 'yolov8n'?"],
+        ),
+        (
+            lambda v: v.update(
+                ensembles={"ensemble_a": ensemble("yolov8n", 42, 1), "ensemble_b": ensemble("ensemble_a", 0, 1)}
+            ),
+            ["ensembles.ensemble_b.members", "ensemble_a, an ensemble itself", "Name the members of ensemble_a"],
+        ),
+        (
+            lambda v: v.update(ensembles={"ensemble_a": ensemble("yolov8n", 42, 42)}),
+            ["ensembles.ensemble_a", "yolov8n with seed 42 comes twice"],
+        ),
+        (
+            lambda v: v.update(ensembles={"ensemble_a": ensemble("yolov8n", 42)}),
+            ["ensembles.ensemble_a", "at least two runs"],
+        ),
+        (
+            lambda v: v.update(
+                ensembles={"ensemble_a": ensemble("yolov8n", 42, 1)},
+                runs=[{"split": "grouped", "tasks": ["detect"], "models": ["yolov8n", "ensemble_a"], "seeds": [42]}],
+            ),
+            [
+                "runs.0.models",
+                "whose member yolov8n, seed 1 is not run for detect on grouped",
+                "Add yolov8n with seed 1",
+            ],
+        ),
+        (
+            lambda v: v.update(
+                ensembles={"ensemble_a": {**ensemble("yolov8n", 42, 1), "weighted_boxes_fusion": {"iou_threshold": 1}}}
+            ),
+            ["ensembles.ensemble_a.weighted_boxes_fusion.iou_threshold", "found 1", "less than 1"],
+        ),
+        (
+            lambda v: v["models"]["yolov8n"].update(test_time_augmentation={}),
+            ["models.yolov8n.test_time_augmentation", "one view is no test-time augmentation"],
+        ),
         (lambda v: v["splits"]["grouped"].update(seed="many"), ["splits.grouped.seed", '"many"', "integer"]),
     ],
 )
@@ -161,6 +212,17 @@ def test_a_wrong_study_file_is_one_line_with_file_key_found_expected(project, ch
     assert "config/studies/phe_sich.yaml" in message
     for part in parts:
         assert part in message, message
+
+
+def test_an_ensemble_of_what_is_run_is_taken(project):
+    def change(values):
+        values["ensembles"] = {"ensemble_yolo": ensemble("yolov8n", 42, 1)}
+        run = {"split": "grouped", "tasks": ["detect"], "models": ["ensemble_yolo"], "seeds": [5]}
+        values["runs"] = [run, {**run, "models": ["yolov8n"], "seeds": [1, 42]}]
+
+    runs = edit(project, change).studies["phe_sich"].ensembles["ensemble_yolo"].runs()
+    assert [run.name for run in runs] == ["yolov8n, seed 42", "yolov8n, seed 1"]
+    assert [run.weight for run in runs] == [1, 1]
 
 
 def test_unknown_study_and_preset_name_the_known_ones(project):

@@ -19,7 +19,7 @@ from scanline.evaluate.multilabel_classifier import (
 from scanline.evaluate.multilabel_options import EvaluateMultilabelOptions
 from scanline.evaluate.operating_point import fit_operating_point
 from scanline.evaluate.options import EvaluateOptions
-from scanline.predict.classifier import write_maps
+from scanline.predict.activation_maps import write_maps
 
 LABELS = ("bleed", "oedema")
 SCORING = EvaluateOptions(bootstrap_resamples=100)

@@ -12,7 +12,7 @@ import plot_multilabel
 from scanline.core.files import write_json
 from scanline.figures.multilabel import plot_errors_together, plot_label_areas, plot_label_curves
 from scanline.figures.options import RunFigureOptions
-from scanline.predict.classifier import write_maps
+from scanline.predict.activation_maps import write_maps
 
 OUTPUTS = ("loss", "roc", "precision_recall", "areas", "confusion", "calibration", "errors_together", "examples")
 LOOKS = {"title": "a run", "phantom": True, "resolution_dpi": 60}

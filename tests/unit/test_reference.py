@@ -27,6 +27,8 @@ STUDY_MODULES = {  # what only the pipeline calls
     "multilabel_classifier",
     "multilabel_options",
     "scores",
+    "seeds",
+    "seeds_options",
     "segmenter",
     "segmenter_options",
     "segmenter_subgroups",

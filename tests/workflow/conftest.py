@@ -68,6 +68,11 @@ TINY = {
                 "yolo": {"architecture": "yolov8n", "weights": "none", "channels": 1},
                 "linknet": {"architecture": "linknet", "encoder": "mobilenet_v2", "weights": "none", "channels": 1},
             },
+            "ensembles": {
+                "ensemble_detectors": {
+                    "members": [{"model": "ssdlite", "seeds": [42]}, {"model": "yolo", "seeds": [42]}]
+                }
+            },
             "runs": [
                 {
                     "split": "grouped",
@@ -77,6 +82,7 @@ TINY = {
                 },
                 {"split": "naive_image", "tasks": ["classify"], "models": ["shufflenet"], "seeds": [42]},
                 {"split": "grouped", "tasks": ["detect"], "models": ["ssdlite", "yolo"], "seeds": [42]},
+                {"split": "grouped", "tasks": ["detect"], "models": ["ensemble_detectors"], "seeds": [42]},
                 {"split": "grouped", "tasks": ["detect_augmented"], "models": ["ssdlite"], "seeds": [42]},
                 {"split": "grouped", "tasks": ["segment"], "models": ["linknet"], "seeds": [42]},
             ],

@@ -31,6 +31,7 @@ RECEIPT = "write_receipt"  # a page too, of a split
 SETS = {"verify_detection_set", "analyse_detection_set"}
 SET_TASKS = ("detect", "detect_augmented")
 EXPORTS = {"export_detection_set"}  # no part of all
+AVERAGES = {"average_scores", "average_maps"}  # the study has an ensemble of detectors alone
 FOLLOWERS = {
     "record_environment": {"write_report"},
     "acquire_source": {"scan_files", "curate_source", "merge_sources"},
@@ -50,15 +51,17 @@ FOLLOWERS = {
     "weigh_labels": {"train_classifier"},
     "cache_pixels": {"cache_masks", "cache_augmented", *TRAIN},
     "cache_masks": {"train_segmenter"},
+    "compare_seeds": {"write_report"},
+    "fuse_detections": {"evaluate_detector"},
     "train_classifier": {"predict_classifier"},
     "train_detector": {"predict_detector"},
     "train_segmenter": {"predict_segmenter"},
     "predict_classifier": {"evaluate_classifier", "evaluate_multilabel"},
-    "predict_detector": {"evaluate_detector"},
+    "predict_detector": {"evaluate_detector", "fuse_detections"},
     "predict_segmenter": {"evaluate_segmenter"},
     "evaluate_classifier": {"compare_splits", "compare_tasks", "plot_classifier", "write_report", "write_overview"},
     "evaluate_multilabel": {"compare_tasks", "plot_multilabel", "write_report", "write_overview"},
-    "evaluate_detector": {"compare_tasks", "plot_detector", "write_report", "write_overview"},
+    "evaluate_detector": {"compare_seeds", "compare_tasks", "plot_detector", "write_report", "write_overview"},
     "evaluate_segmenter": {"compare_tasks", "plot_segmenter", "write_report", "write_overview"},
     "compare_splits": {"plot_study", "write_report"},
     "compare_tasks": {"plot_task_comparison", "write_report"},
@@ -105,6 +108,10 @@ REACHED_BY = {
     "train/ultralytics_trainer.py": {"train_detector yolo/"},
     "predict/grad_cam.py": {"predict_classifier"},
     "predict/detector.py": {"predict_detector"},
+    "predict/test_time_augmentation.py": PREDICT,
+    "predict/augmented_detector.py": {"predict_detector"},
+    "predict/weighted_boxes.py": {"predict_detector", "fuse_detections"},
+    "predict/ensemble.py": {"fuse_detections"},
     "predict/segmenter.py": {"predict_segmenter"},
     "evaluate/bootstrap.py": EVALUATE,
     "evaluate/gap.py": EVALUATE,
@@ -114,6 +121,7 @@ REACHED_BY = {
     "evaluate/surfaces.py": {"evaluate_segmenter"},
     "evaluate/leakage.py": {"compare_splits"},
     "evaluate/task_comparison.py": {"compare_tasks"},
+    "evaluate/seeds.py": {"compare_seeds"},
     "figures/style.py": {*PLOTS, RECEIPT},
     "figures/multilabel.py": {"plot_multilabel"},
     "figures/label_analysis.py": {"plot_label_analysis"},
@@ -122,6 +130,7 @@ REACHED_BY = {
     "figures/study.py": {"plot_study"},
     "figures/detection_set.py": {"plot_detection_set"},
     "report/overview.py": {"write_overview"},
+    "report/seeds.py": {"write_report"},
     "report/receipt.py": {"write_receipt"},
     "report/page.py": {*PAGES, RECEIPT},
 }
@@ -148,6 +157,8 @@ def run_of(job: str) -> list[str]:
     rule, _, *rest = job.split("/")
     if rule in {"compare_tasks", "plot_task_comparison"}:
         return ["grouped"]
+    if rule == "compare_seeds":  # of the task that has an ensemble
+        return ["grouped", "detect"]
     if rule == "weigh_labels":
         return [*rest, "multilabel"]
     if rule in {"augment_images", "merge_augmented", "cache_augmented"}:  # the task that names the augmentation
@@ -171,11 +182,16 @@ def and_followers(jobs: set[str], first: set[str]) -> set[str]:
         more = {
             other
             for other in jobs - found
-            if other.split("/")[0] in FOLLOWERS[rule] and all(map(eq, run, run_of(other)))
+            if other.split("/")[0] in FOLLOWERS[rule] and all(map(eq, seen_by(other, run), run_of(other)))
         }
         found |= more
         waiting += more
     return found
+
+
+def seen_by(job: str, run: list[str]) -> list[str]:
+    """The part of a run's path that a job after it has in its own: an ensemble has another name than its members."""
+    return run[:2] if job.startswith("fuse_detections/") else run
 
 
 def is_of(job: str, rule: str, run: str) -> bool:
@@ -250,9 +266,9 @@ def test_a_second_run_has_nothing_to_do(project):
 
 def test_the_table_of_rules_is_complete(all_jobs):
     assert {job.split("/")[0] for job in all_jobs} == set(FOLLOWERS)
-    # 14 before training, 4 for an augmentation, 3 for each of 2 detection sets, 4 for each of 7 models, 8 for their
-    # comparison and pages, 10 records of environments
-    assert len(all_jobs) == 14 + 4 + 6 + 28 + 8 + 10
+    # 14 before training, 4 for an augmentation, 3 for each of 2 detection sets, 4 for each of 7 models, 3 for an
+    # ensemble, 9 for their comparison and pages, 10 records of environments
+    assert len(all_jobs) == 14 + 4 + 6 + 28 + 3 + 9 + 10
 
 
 def test_touched_files_rerun_nothing(project):
@@ -313,7 +329,7 @@ def test_every_rule_carries_the_digest_of_its_own_script_and_environment():
     text = "".join(path.read_text("utf-8") for path in files)
     rules = re.split(r"^rule (\w+):$", text, flags=re.MULTILINE)[1:]
     found = dict(zip(rules[::2], rules[1::2], strict=True))
-    assert set(found) == set(FOLLOWERS) | {"acquire_weights", *EXPORTS}
+    assert set(found) == set(FOLLOWERS) | {"acquire_weights", *EXPORTS, *AVERAGES}
     for rule, body in found.items():
         assert re.findall(r"python workflow/scripts/(\w+)\.py", body) == [rule]
         if not rule.startswith("acquire"):
@@ -378,7 +394,15 @@ OPTIONS = {
     "training of one network": ({"models": {"yolo": {"training": {"epochs": 1}}}}, {"train_detector yolo/"}),
     "resampling": (
         {"evaluate": {"bootstrap_resamples": 101}},
-        {*EVALUATE, "compare_splits", "compare_tasks"},
+        {*EVALUATE, "compare_splits", "compare_tasks", "compare_seeds"},
+    ),
+    "test-time augmentation": (
+        {"models": {"ssdlite": {"test_time_augmentation": {"horizontal_flip": True}}}},
+        {"predict_detector ssdlite/"},
+    ),
+    "fusion of boxes": (
+        {"ensembles": {"ensemble_detectors": {"weighted_boxes_fusion": {"iou_threshold": 0.4}}}},
+        {"fuse_detections"},
     ),
     "operating point": (
         {"evaluate": {"operating_point": "youden"}},
@@ -460,8 +484,52 @@ def test_a_run_added_trains_itself_alone(unchanged, all_jobs, task, model, seed)
         f"evaluate_{scorer}",
         f"plot_{scorer}",
     }
-    shared = {"compare_tasks", *PAGES} | ({"compare_splits"} if task == "classify" else set())
+    shared = {"compare_tasks", *PAGES} | ({"compare_splits"} if task == "classify" else {"compare_seeds"})
     assert planned - own == and_followers(all_jobs, shared)
+
+
+def test_an_ensemble_added_trains_nothing(unchanged, all_jobs):
+    members = [{"model": "ssdlite", "seeds": [42], "weight": 2}, {"model": "yolo", "seeds": [42]}]
+    run = {"split": "grouped", "tasks": ["detect"], "models": ["ensemble_weighted"], "seeds": [42]}
+    with changed(unchanged.preset_file):
+        study = yaml.safe_load(unchanged.preset_file.read_text("utf-8"))["studies"]["phe_sich"]
+        values = {"ensembles": {"ensemble_weighted": {"members": members}}, "runs": [*study["runs"], run]}
+        unchanged.change_preset(studies={"phe_sich": values})
+        planned = unchanged.planned()
+    own = {job for job in planned if job.endswith("/grouped/detect/ensemble_weighted/seed0")}
+    assert {job.split("/")[0] for job in own} == {"fuse_detections", "evaluate_detector", "plot_detector"}
+    assert planned - own == and_followers(all_jobs, {"compare_tasks", "compare_seeds", *PAGES})
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "first"),
+    [("classify", "shufflenet", "average_scores"), ("segment", "linknet", "average_maps")],
+)
+def test_an_ensemble_of_seeds_trains_the_seeds_that_are_missing(unchanged, task, model, first):
+    runs = {"split": "grouped", "tasks": [task], "models": [model, "ensemble_seeds"], "seeds": [42, 7]}
+    with changed(unchanged.preset_file):
+        study = yaml.safe_load(unchanged.preset_file.read_text("utf-8"))["studies"]["phe_sich"]
+        ensembles = {"ensemble_seeds": {"members": [{"model": model, "seeds": [42, 7]}]}}
+        unchanged.change_preset(studies={"phe_sich": {"ensembles": ensembles, "runs": [*study["runs"], runs]}})
+        planned = unchanged.planned()
+    assert f"{first}/phe_sich/grouped/{task}/ensemble_seeds/seed0" in planned
+    trained = [job for job in planned if job.startswith("train_")]
+    assert [job.rpartition("/")[2] for job in trained] == ["seed7"]
+    ensemble = {job.split("/")[0] for job in planned if "/ensemble_seeds/" in job}
+    kind = {"classify": "classifier", "segment": "segmenter"}[task]
+    assert ensemble == {first, f"evaluate_{kind}", f"plot_{kind}"}
+
+
+def test_an_entry_with_views_shares_the_trained_model(project):
+    """Its training job finds the model in the store: the same options give the same key."""
+    plain = {"architecture": "ssdlite320_mobilenet_v3_large", "weights": "none", "channels": 1}
+    models = {"ssdlite_views": {**plain, "test_time_augmentation": {"horizontal_flip": True}}}
+    study = yaml.safe_load(project.preset_file.read_text("utf-8"))["studies"]["phe_sich"]
+    run = {"split": "grouped", "tasks": ["detect"], "models": ["ssdlite_views"], "seeds": [42]}
+    project.change_preset(studies={"phe_sich": {"models": models, "runs": [*study["runs"], run]}})
+    folder = project.results / "phe_sich/models/grouped/detect"
+    project.snakemake(str((folder / "ssdlite_views/seed42/run.json").relative_to(project.root)))
+    assert (folder / "ssdlite_views/seed42/run.json").samefile(folder / "ssdlite/seed42/run.json")
 
 
 @pytest.mark.parametrize("task", ["multilabel", "detect", "segment"])

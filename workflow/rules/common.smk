@@ -10,10 +10,11 @@ PROJECT = Path(workflow.current_basedir).parent.parent
 SCRIPTS = PROJECT / "workflow/scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from scanline.config import load_config
+from scanline.config import load_config, targets_of
 from scanline.core.code_digest import ParsedModules
 from scanline.core.code_digest import code_digest as digest_of_code
 from scanline.core.errors import InputError
+from scanline.core.run_names import ENSEMBLE_SEED, name_seed
 from scanline.figures.options import DETECTION_SET_FIGURES
 from scanline.figures.options import LABEL_FIGURES as LABEL_FIGURE_NAMES
 from scanline.prepare.detection_set_options import EXPORT_FORMATS, DetectionSet
@@ -55,6 +56,11 @@ def one_of(names):
 def names_of(section):
     """A wildcard constraint: the entries of a section in any study."""
     return one_of(name for study in CONFIG.studies.values() for name in getattr(study, section))
+
+
+def models_in_paths():
+    """A wildcard constraint: what stands in the place of a network in the path of a run."""
+    return one_of(name for study in CONFIG.studies.values() for name in (*study.models, *study.ensembles))
 
 
 def labels():
@@ -111,12 +117,16 @@ ENVIRONMENT_OF = {
     "predict_classifier": "envs/train.yaml",
     "predict_segmenter": "envs/segment.yaml",
     "predict_detector": "envs/detect.yaml",
+    "fuse_detections": "envs/evaluate.yaml",
+    "average_scores": "envs/evaluate.yaml",
+    "average_maps": "envs/evaluate.yaml",
     "evaluate_classifier": "envs/evaluate.yaml",
     "evaluate_multilabel": "envs/evaluate.yaml",
     "evaluate_segmenter": "envs/evaluate.yaml",
     "evaluate_detector": "envs/evaluate.yaml",
     "compare_splits": "envs/evaluate.yaml",
     "compare_tasks": "envs/evaluate.yaml",
+    "compare_seeds": "envs/evaluate.yaml",
     "plot_classifier": "envs/figures.yaml",
     "plot_multilabel": "envs/figures.yaml",
     "plot_segmenter": "envs/figures.yaml",
@@ -425,15 +435,68 @@ def train_options(wildcards):
 
 def predict_options(wildcards):
     study = study_of(wildcards)
-    task = study.tasks[wildcards.task]
-    return as_json({"target": getattr(task, "targets", None) or task.target, "device": study.training.device})
+    return as_json({**predicted_target(wildcards), **views_of(wildcards), "device": study.training.device})
+
+
+def predicted_target(wildcards):
+    """The class of a task, or its labels, as prediction is told of them."""
+    task = study_of(wildcards).tasks[wildcards.task]
+    return {"target": getattr(task, "targets", None) or task.target}
+
+
+def views_of(wildcards):
+    """A network's test-time augmentation; nothing where it has none."""
+    tta = study_of(wildcards).models[wildcards.model].test_time_augmentation
+    return {} if tta is None else {"test_time_augmentation": tta}
+
+
+def ensemble_of(wildcards):
+    return study_of(wildcards).ensembles[wildcards.model]
+
+
+def average_options(wildcards):
+    return as_json({**predicted_target(wildcards), "members": ensemble_of(wildcards).runs()})
+
+
+def fuse_options(wildcards):
+    ensemble = ensemble_of(wildcards)
+    return as_json({"members": ensemble.runs(), "weighted_boxes_fusion": ensemble.weighted_boxes_fusion})
+
+
+def for_each_member(pattern):
+    """An input function: `pattern`, with the fields of RUN_FILES in it, for each member of the job's ensemble."""
+
+    def paths(wildcards):
+        return run_paths(wildcards.study, pattern, members_of(wildcards))
+
+    return paths
+
+
+def members_of(wildcards):
+    """The runs of an ensemble on the job's split and task."""
+    return [(wildcards.split, wildcards.task, run.model, run.seed) for run in ensemble_of(wildcards).runs()]
+
+
+def of_training(file):
+    """An input function: a file that training left; of an ensemble, that of each member."""
+
+    def paths(wildcards):
+        is_member = wildcards.model in study_of(wildcards).ensembles
+        runs = (
+            members_of(wildcards)
+            if is_member
+            else [tuple(wildcards[name] for name in ("split", "task", "model", "seed"))]
+        )
+        return run_paths(wildcards.study, f"models/{RUN_FILES}/{file}", runs)
+
+    return paths
 
 
 def predict_detector_options(wildcards):
     study = study_of(wildcards)
     task = study.tasks[wildcards.task]
     classes = classes_of_set(task)
-    return as_json({**classes, "device": study.training.device})
+    return as_json({**classes, **views_of(wildcards), "device": study.training.device})
 
 
 def detector_digest(rule):
@@ -488,6 +551,22 @@ def compare_tasks_options(wildcards):
     )
 
 
+def compare_seeds_options(wildcards):
+    study = study_of(wildcards)
+    runs = seed_runs(study)
+    kinds = sorted({study.tasks[task].kind for _, task, _, _ in runs})
+    headline = {kind: {name: place for name, (_, place) in KINDS[kind].headline.items()} for kind in kinds}
+    entries = [seed_entry(study, *run) for run in runs]
+    return as_json({"runs": entries, "headline": headline, "evaluate": study.evaluate.of_intervals()})
+
+
+def seed_entry(study, split, task, model, seed):
+    entry = {**answering_entry(study, split, task, model, seed), "targets": targets_of(study.tasks[task])}
+    if model in study.ensembles:
+        entry["members"] = [{"model": run.model, "seed": run.seed} for run in study.ensembles[model].runs()]
+    return entry
+
+
 def answering_entry(study, split, task, model, seed):
     return {"split": split, "task": task, "kind": study.tasks[task].kind, "model": model, "seed": seed}
 
@@ -502,8 +581,18 @@ def run_entry(study, split, task, model, seed):
     }
 
 
+def members_in(study, model):
+    """How many runs an ensemble is made of; None for a network."""
+    return len(study.ensembles[model].runs()) if model in study.ensembles else None
+
+
 def reported_entry(study, split, task, model, seed):
-    return {**run_entry(study, split, task, model, seed), "kind": study.tasks[task].kind}
+    entry = {**run_entry(study, split, task, model, seed), "kind": study.tasks[task].kind}
+    if model in study.ensembles:
+        entry |= {"members": study.ensembles[model].runs()}
+        if study.tasks[task].kind == "detect":
+            entry |= {"weighted_boxes_fusion": study.ensembles[model].weighted_boxes_fusion}
+    return entry
 
 
 def is_phantom(study):
@@ -512,12 +601,15 @@ def is_phantom(study):
 
 def plot_run_options(wildcards):
     study = study_of(wildcards)
-    title = f"{wildcards.task}, {wildcards.model}, {wildcards.split}, seed {wildcards.seed}"
+    members = members_in(study, wildcards.model)
+    seed = name_seed(wildcards.model, wildcards.seed, members)
+    title = f"{wildcards.task}, {wildcards.model}, {wildcards.split}, {seed}"
     return as_json(
         {
             **study.figures.model_dump(mode="json"),
             "title": title,
             "phantom": is_phantom(study),
+            **({"members": [run.name for run in ensemble_of(wildcards).runs()]} if members else {}),
         }
     )
 
@@ -628,16 +720,21 @@ def overview_options(wildcards):
 
 
 def runs_in(study):
-    """Each (split, task, model, seed) of a study, once, in the order of its file."""
+    """Each (split, task, model, seed) of a study, once, in the order of its file; an ensemble has one seed."""
     return list(
         dict.fromkeys(
-            (run.split, task, model, seed)
+            (run.split, task, model, ENSEMBLE_SEED if model in study.ensembles else seed)
             for run in study.runs
             for task in run.tasks
             for model in run.models
             for seed in run.seeds
         )
     )
+
+
+def trained_runs(study):
+    """The runs that are trained: all but ensembles."""
+    return [run for run in runs_in(study) if run[2] in study.models]
 
 
 def classified_runs(study):
@@ -657,12 +754,51 @@ def compared_runs(study):
     return [run for run in runs if run in found]
 
 
+def seed_runs(study):
+    """Ensembles, their members, and runs of networks with several seeds: what compare_seeds sets side by side."""
+    runs = runs_in(study)
+    found = set()
+    for split, task, model, seed in runs:
+        if model in study.ensembles:
+            members = [(split, task, run.model, run.seed) for run in study.ensembles[model].runs()]
+            found.update([(split, task, model, seed), *members])
+        seeds = [run for run in runs if run[:3] == (split, task, model)]
+        found.update(seeds if len(seeds) > 1 else [])
+    return [run for run in runs if run in found]
+
+
+def for_each_seed_run(pattern, *kinds):
+    """An input function: `pattern` for each run of compare_seeds of the job's study, or for those of these kinds."""
+
+    def paths(wildcards):
+        study = study_of(wildcards)
+        runs = [run for run in seed_runs(study) if not kinds or study.tasks[run[1]].kind in kinds]
+        return run_paths(wildcards.study, pattern, runs)
+
+    return paths
+
+
+def seed_comparison(wildcards):
+    """An input function: the study's comparison of seeds and ensembles; nothing where it has none."""
+    return [f"<results>/{wildcards.study}/metrics/seeds.json"] if seed_runs(study_of(wildcards)) else []
+
+
+def answers_of_seed_runs(wildcards):
+    """The table of single images of each run of compare_seeds."""
+    return answers_of(wildcards, seed_runs(study_of(wildcards)))
+
+
 def answers_of_compared_runs(wildcards):
-    """The table of single images of each compared run, as its kind names it."""
+    """The table of single images of each compared run."""
+    return answers_of(wildcards, compared_runs(study_of(wildcards)))
+
+
+def answers_of(wildcards, runs):
+    """The table of single images of each of these runs, as its kind names it."""
     study = study_of(wildcards)
     return [
         path
-        for run in compared_runs(study)
+        for run in runs
         for table in [IMAGE_TABLES.get(study.tasks[run[1]].kind, "per_image")]
         for path in run_paths(wildcards.study, f"metrics/{RUN_FILES}/{table}.parquet", [run])
     ]
@@ -709,6 +845,15 @@ def for_each_run(pattern):
 
     def paths(wildcards):
         return run_paths(wildcards.study, pattern)
+
+    return paths
+
+
+def for_each_trained_run(pattern):
+    """An input function: `pattern` for each run of the job's study that is trained."""
+
+    def paths(wildcards):
+        return run_paths(wildcards.study, pattern, trained_runs(study_of(wildcards)))
 
     return paths
 

@@ -1,5 +1,5 @@
 """Stage 7, evaluate. In: raw scores. Out: metrics with patient-level intervals, the frozen operating point, curves,
-a table of images, the price of leakage, and the tasks side by side on one question.
+a table of images, the price of leakage, the tasks side by side on one question, seeds and ensembles side by side.
 """
 
 
@@ -303,3 +303,32 @@ rule compare_tasks:
         " --points {input.points:q} --detections {input.detections:q} --splits {input.splits:q}"
         " --labels {input.labels:q} --comparison {output.comparison:q} --table {output.table:q}"
         " --answers {output.answers:q} > {log:q} 2>&1"
+
+
+rule compare_seeds:
+    input:
+        metrics=for_each_seed_run(f"metrics/{RUN_FILES}/metrics.json"),
+        answers=answers_of_seed_runs,
+        detections=for_each_seed_run(f"predictions/{RUN_FILES}/detections.parquet", "detect"),
+        images="<results>/{study}/curated/images.parquet",
+        boxes="<results>/{study}/curated/boxes.parquet",
+        labels="<results>/{study}/curated/labels.parquet",
+    output:
+        comparison="<results>/{study}/metrics/seeds.json",
+        table="<results>/{study}/metrics/seeds.parquet",
+    log:
+        "<logs>/compare_seeds/{study}.log",
+    benchmark:
+        "<benchmarks>/compare_seeds/{study}.tsv"
+    conda:
+        "../../envs/evaluate.yaml"
+    resources:
+        **job_class("cpu"),
+    params:
+        options=compare_seeds_options,
+        code=code_digest("compare_seeds"),
+    shell:
+        "python workflow/scripts/compare_seeds.py --options {params.options:q} --metrics {input.metrics:q}"
+        " --answers {input.answers:q} --detections {input.detections:q} --images {input.images:q}"
+        " --boxes {input.boxes:q} --labels {input.labels:q} --comparison {output.comparison:q}"
+        " --table {output.table:q} > {log:q} 2>&1"

@@ -3,8 +3,8 @@
 
 rule plot_classifier:
     input:
-        history=f"<results>/{{study}}/models/{RUN_FILES}/history.csv",
-        run=f"<results>/{{study}}/models/{RUN_FILES}/run.json",
+        history=of_training("history.csv"),
+        run=of_training("run.json"),
         metrics=f"<results>/{{study}}/metrics/{RUN_FILES}/metrics.json",
         curves=f"<results>/{{study}}/metrics/{RUN_FILES}/curves.parquet",
         per_image=f"<results>/{{study}}/metrics/{RUN_FILES}/per_image.parquet",
@@ -44,8 +44,8 @@ rule plot_classifier:
 
 rule plot_multilabel:
     input:
-        history=f"<results>/{{study}}/models/{RUN_FILES}/history.csv",
-        run=f"<results>/{{study}}/models/{RUN_FILES}/run.json",
+        history=of_training("history.csv"),
+        run=of_training("run.json"),
         metrics=f"<results>/{{study}}/metrics/{RUN_FILES}/metrics.json",
         curves=f"<results>/{{study}}/metrics/{RUN_FILES}/curves.parquet",
         per_image=f"<results>/{{study}}/metrics/{RUN_FILES}/per_image.parquet",
@@ -88,8 +88,8 @@ rule plot_multilabel:
 
 rule plot_detector:
     input:
-        history=f"<results>/{{study}}/models/{RUN_FILES}/history.csv",
-        run=f"<results>/{{study}}/models/{RUN_FILES}/run.json",
+        history=of_training("history.csv"),
+        run=of_training("run.json"),
         metrics=f"<results>/{{study}}/metrics/{RUN_FILES}/metrics.json",
         curves=f"<results>/{{study}}/metrics/{RUN_FILES}/curves.parquet",
         box_outcomes=f"<results>/{{study}}/metrics/{RUN_FILES}/box_outcomes.parquet",
@@ -127,8 +127,8 @@ rule plot_detector:
 
 rule plot_segmenter:
     input:
-        history=f"<results>/{{study}}/models/{RUN_FILES}/history.csv",
-        run=f"<results>/{{study}}/models/{RUN_FILES}/run.json",
+        history=of_training("history.csv"),
+        run=of_training("run.json"),
         metrics=f"<results>/{{study}}/metrics/{RUN_FILES}/metrics.json",
         per_image=f"<results>/{{study}}/metrics/{RUN_FILES}/per_image.parquet",
         pixels=pixel_cache,

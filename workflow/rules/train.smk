@@ -25,6 +25,7 @@ rule train_classifier:
         f"<benchmarks>/train_classifier/{{study}}/{RUN_FILES}.tsv"
     wildcard_constraints:
         task=tasks_of("binary", "multilabel"),
+        model=names_of("models"),
     retries: 2
     conda:
         "../../envs/train.yaml"
@@ -66,6 +67,7 @@ rule train_segmenter:
         f"<benchmarks>/train_segmenter/{{study}}/{RUN_FILES}.tsv"
     wildcard_constraints:
         task=tasks_of("segment"),
+        model=names_of("models"),
     retries: 2
     conda:
         "../../envs/segment.yaml"
@@ -108,6 +110,7 @@ rule train_detector:
         f"<benchmarks>/train_detector/{{study}}/{RUN_FILES}.tsv"
     wildcard_constraints:
         task=tasks_of("detect"),
+        model=names_of("models"),
     retries: 2
     conda:
         "../../envs/detect.yaml"

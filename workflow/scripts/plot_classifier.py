@@ -8,18 +8,18 @@ from scanline.core.tables import read_table
 from scanline.figures.classifier import plot_calibration, plot_confusion, plot_curve
 from scanline.figures.examples import plot_examples, read_slices
 from scanline.figures.options import RunFigureOptions
-from scanline.figures.training import plot_loss, read_history
+from scanline.figures.training import plot_loss, plot_trainings
 
 
 def main() -> None:
     """Run the rule."""
     sources = ("pixels", "index", "cams", "images", "boxes")
-    inputs = ("history", "run", "metrics", "curves", "per_image", *sources)
+    inputs = ("history+", "run+", "metrics", "curves", "per_image", *sources)
     outputs = ("loss", "roc", "precision_recall", "confusion", "calibration", "examples")
     args = parse_arguments(__doc__, *inputs, "options", *outputs)
     options = read_options(RunFigureOptions, args.options)
     metrics, curves = read_json(args.metrics), read_table(args.curves)
-    plot_loss(read_history(args.history), read_json(args.run), options, args.loss)
+    plot_trainings(args.history, args.run, options, args.loss, plot_loss)
     plot_curve("roc", curves, metrics, options, args.roc)
     plot_curve("precision_recall", curves, metrics, options, args.precision_recall)
     plot_confusion(metrics, options, args.confusion)

@@ -8,17 +8,17 @@ from scanline.core.tables import read_table
 from scanline.figures.detector import plot_confusion, plot_froc, plot_precision_recall, plot_training
 from scanline.figures.detector_examples import plot_box_examples, read_box_slices
 from scanline.figures.options import RunFigureOptions
-from scanline.figures.training import read_history
+from scanline.figures.training import plot_trainings
 
 
 def main() -> None:
     """Run the rule."""
-    inputs = ("history", "run", "metrics", "curves", "box_outcomes", "image_level", "pixels", "index", "images")
+    inputs = ("history+", "run+", "metrics", "curves", "box_outcomes", "image_level", "pixels", "index", "images")
     outputs = ("training", "precision_recall", "froc", "confusion", "examples")
     args = parse_arguments(__doc__, *inputs, "options", *outputs)
     options = read_options(RunFigureOptions, args.options)
     metrics, curves = read_json(args.metrics), read_table(args.curves)
-    plot_training(read_history(args.history), read_json(args.run), options, args.training)
+    plot_trainings(args.history, args.run, options, args.training, plot_training)
     plot_precision_recall(curves, metrics, options, args.precision_recall)
     plot_froc(curves, metrics, options, args.froc)
     plot_confusion(metrics, options, args.confusion)

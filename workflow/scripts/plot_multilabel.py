@@ -15,18 +15,18 @@ from scanline.figures.multilabel import (
 )
 from scanline.figures.multilabel_examples import plot_label_examples
 from scanline.figures.options import RunFigureOptions
-from scanline.figures.training import plot_loss, read_history
+from scanline.figures.training import plot_loss, plot_trainings
 
 
 def main() -> None:
     """Run the rule."""
     sources = ("pixels", "index", "cams", "images", "boxes")
-    inputs = ("history", "run", "metrics", "curves", "per_image", *sources)
+    inputs = ("history+", "run+", "metrics", "curves", "per_image", *sources)
     outputs = ["loss", "roc", "precision_recall", "areas", "confusion", "calibration", "errors_together", "examples"]
     args = parse_arguments(__doc__, *inputs, "options", *outputs)
     options = read_options(RunFigureOptions, args.options)
     metrics, curves = read_json(args.metrics), read_table(args.curves)
-    plot_loss(read_history(args.history), read_json(args.run), options, args.loss)
+    plot_trainings(args.history, args.run, options, args.loss, plot_loss)
     plot_label_curves("roc", curves, metrics, options, args.roc)
     plot_label_curves("precision_recall", curves, metrics, options, args.precision_recall)
     plot_label_areas(metrics, options, args.areas)

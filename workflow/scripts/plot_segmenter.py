@@ -9,18 +9,18 @@ from scanline.figures.options import RunFigureOptions
 from scanline.figures.picture_grid import read_cached_images
 from scanline.figures.segmenter import plot_dice, plot_image_confusion, plot_pixel_confusion, plot_training
 from scanline.figures.segmenter_overlays import MaskedSlices, plot_overlays
-from scanline.figures.training import read_history
+from scanline.figures.training import plot_trainings
 from scanline.predict.probability_maps import ProbabilityMaps
 
 
 def main() -> None:
     """Run the rule."""
-    inputs = ("history", "run", "metrics", "per_image", "pixels", "index", "masks", "maps", "table")
+    inputs = ("history+", "run+", "metrics", "per_image", "pixels", "index", "masks", "maps", "table")
     outputs = ("training", "dice", "pixel_confusion", "image_confusion", "overlays")
     args = parse_arguments(__doc__, *inputs, "options", *outputs)
     options = read_options(RunFigureOptions, args.options)
     metrics, per_image = read_json(args.metrics), read_table(args.per_image)
-    plot_training(read_history(args.history), read_json(args.run), options, args.training)
+    plot_trainings(args.history, args.run, options, args.training, plot_training)
     plot_dice(per_image, metrics, options, args.dice)
     plot_pixel_confusion(metrics, options, args.pixel_confusion)
     plot_image_confusion(metrics, options, args.image_confusion)

@@ -6,7 +6,8 @@ from scanline.core.command_line import parse_arguments, run
 from scanline.core.log import logger
 from scanline.core.options import read_options
 from scanline.core.tables import write_table
-from scanline.predict.classifier import predict_samples, write_maps
+from scanline.predict.activation_maps import write_maps
+from scanline.predict.classifier import predict_samples
 from scanline.predict.options import PredictOptions
 from scanline.prepare.samples import load_samples
 from scanline.train.device import prepare_device
@@ -20,7 +21,7 @@ def main() -> None:
     options = read_options(PredictOptions, args.options)
     device = prepare_device(options.device, args.threads)
     samples = load_samples(args.pixels, args.index, args.labels, args.split, options.target)
-    scores, cams = predict_samples(args.model, samples, options.target, device)
+    scores, cams = predict_samples(args.model, samples, options.target, device, tta=options.test_time_augmentation)
     write_table(scores, args.scores)
     write_maps(scores["image_id"].tolist(), cams, options.target, args.cams)
     logger.info("%d images scored, %d class activation maps, by PyTorch %s", len(scores), len(cams), torch.__version__)

@@ -6,6 +6,7 @@ from scanline.core.command_line import parse_arguments, run
 from scanline.core.log import logger
 from scanline.core.options import read_options
 from scanline.core.tables import write_table
+from scanline.predict.augmented_detector import AugmentedDetector
 from scanline.predict.detector import detect_samples, load_detector, require_fit
 from scanline.predict.detector_options import PredictDetectorOptions
 from scanline.train.detection import load_detection_samples
@@ -23,6 +24,8 @@ def main() -> None:
     samples = load_detection_samples(**{name: getattr(args, name) for name in TABLES}, **classes)
     spec, detector = load_detector(args.model, device)
     require_fit(spec, samples, options.targets)
+    if options.test_time_augmentation is not None:
+        detector = AugmentedDetector(detector, options.test_time_augmentation, spec.image_size_px)
     detections, predicted = detect_samples(detector, options.targets, samples)
     write_table(detections, args.detections)
     write_table(predicted, args.predicted)

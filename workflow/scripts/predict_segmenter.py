@@ -19,7 +19,7 @@ def main() -> None:
     options = read_options(PredictOptions, args.options)
     device = prepare_device(options.device, args.threads)
     samples = load_mask_samples(args.pixels, args.index, args.masks, args.split)
-    table = predict_maps(args.model, samples, device, args.maps)
+    table = predict_maps(args.model, samples, device, args.maps, tta=options.test_time_augmentation)
     write_table(table, args.table)
     logger.info("%d images mapped by PyTorch %s", len(table), torch.__version__)
 

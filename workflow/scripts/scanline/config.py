@@ -1,6 +1,5 @@
 """The whole configuration: config/config.yaml, a preset laid over it, and one file a study, all checked."""
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,8 @@ import yaml
 from pydantic import Field, model_validator
 
 from scanline.acquire.options import AcquireOptions
+from scanline.config_ensembles import check_ensembles
+from scanline.config_names import check_known
 from scanline.core.errors import InputError
 from scanline.core.options import Options, check_options
 from scanline.curate.layouts import check_layout
@@ -17,6 +18,8 @@ from scanline.curate.options import CurateOptions
 from scanline.evaluate.study_options import StudyEvaluateOptions
 from scanline.evaluate.task_comparison_options import Question
 from scanline.figures.options import FigureOptions
+from scanline.predict.ensemble_options import Ensemble
+from scanline.predict.study_options import StudyNetwork
 from scanline.prepare.detection_set_options import DetectionSet
 from scanline.prepare.options import OfflineAugmentation, PixelOptions
 from scanline.report.kinds import KINDS
@@ -30,7 +33,6 @@ from scanline.train.options import (
     TrainingOptions,
     kind_of_network,
 )
-from scanline.train.study_options import StudyModel
 
 NAME = r"^[a-z][a-z0-9_]*$"
 
@@ -51,8 +53,10 @@ class Run(Options):
 
     split: str = Field(description="An entry of `splits`.")
     tasks: tuple[str, ...] = Field(min_length=1, description="Entries of `tasks`.")
-    models: tuple[str, ...] = Field(min_length=1, description="Entries of `models`.")
-    seeds: tuple[int, ...] = Field(min_length=1, description="Training seeds, one model each.")
+    models: tuple[str, ...] = Field(min_length=1, description="Entries of `models` and `ensembles`.")
+    seeds: tuple[int, ...] = Field(
+        min_length=1, description="Training seeds, one model each. An ensemble has none of its own, and is made once."
+    )
 
 
 class Yardstick(Options):
@@ -89,7 +93,12 @@ class Study(Options):
     labels: tuple[str, ...] = Field(min_length=1, description="The study's classes.")
     splits: dict[str, SplitOptions] = Field(min_length=1, description="Splits by name.")
     tasks: dict[str, Task] = Field(min_length=1, description="Tasks by name.")
-    models: dict[str, StudyModel] = Field(min_length=1, description="Networks by name.")
+    models: dict[str, StudyNetwork] = Field(min_length=1, description="Networks by name.")
+    ensembles: dict[str, Ensemble] = Field(
+        default={},
+        description="Ensembles by name, which begins with `ensemble`; `runs` name them among the models. Null takes one"
+        " out.",
+    )
     runs: tuple[Run, ...] = Field(
         description="Which models are trained on which split and task; empty for a study of tables and splits alone."
     )
@@ -287,23 +296,6 @@ def check_label_table(curate: CurateOptions, labels: Sequence[str], where: str) 
         owners[column] = label
 
 
-def check_known(where: str, name: str, names: Iterable[object]) -> None:
-    """Check that a name is one of those there are.
-
-    Raises:
-        InputError: If it is not; it names the one that is spelled most like it.
-    """
-    defined = sorted(str(item) for item in names)
-    if name not in defined:
-        close = difflib.get_close_matches(name, defined, n=1)
-        raise InputError(
-            where,
-            found=repr(name),
-            expected=f"one of {', '.join(defined)}",
-            next_step=f"Did you mean {close[0]!r}?" if close else "Define it or name another.",
-        )
-
-
 def check_detection_sets(study: Study, where: Path) -> None:
     """Check that each detection set is of a leak-free split and of tasks with boxes, each named once.
 
@@ -337,7 +329,7 @@ def check_names(study: Study, where: Path) -> None:
     def known(key: str, name: str, names: Iterable[object]) -> None:
         check_known(f"{where}: {key}", name, names)
 
-    for section in ("sources", "splits", "tasks", "models", "questions", "offline_augmentation"):
+    for section in ("sources", "splits", "tasks", "models", "ensembles", "questions", "offline_augmentation"):
         for name in getattr(study, section):
             if not re.match(NAME, name):
                 raise InputError(
@@ -412,9 +404,10 @@ def check_names(study: Study, where: Path) -> None:
         for task_name in run.tasks:
             known(f"runs.{index}.tasks", task_name, study.tasks)
         for model in run.models:
-            known(f"runs.{index}.models", model, study.models)
-            for task_name in run.tasks:
+            known(f"runs.{index}.models", model, (*study.models, *study.ensembles))
+            for task_name in run.tasks if model in study.models else ():
                 check_fit(study, task_name, model, f"{where}: runs.{index}.models")
+    check_ensembles(study, where)
     for index, yardstick in enumerate(study.yardsticks):
         if yardstick.split is not None:
             known(f"yardsticks.{index}.split", yardstick.split, study.splits)

@@ -7,6 +7,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from scanline.core.run_names import name_seed
 from scanline.figures.numbers import format_share, format_value
 from scanline.figures.options import StudyFigureOptions
 from scanline.figures.style import BLUE, GREY, QUIET, VERMILION, drawn_figure, say
@@ -26,7 +27,7 @@ def pair_rows(comparison: Mapping[str, Any]) -> list[tuple[str, dict[str, dict[s
     for difference in comparison["differences"]:
         rest = (difference["task"], difference["model"], difference["seed"])
         sides = {side: rows[(difference[side], *rest)] for side, _, _ in _SIDES}
-        pairs.append((f"{rest[1]}\nseed {rest[2]}", sides))
+        pairs.append((f"{rest[1]}\n{name_seed(rest[1], rest[2])}", sides))
     return pairs
 
 

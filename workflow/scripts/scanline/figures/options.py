@@ -32,6 +32,7 @@ class RunFigureOptions(FigureOptions):
     """What the figures of one trained network need beside its files."""
 
     title: str = Field(description="A line that names the run, printed above each figure.")
+    members: tuple[str, ...] = Field(default=(), description="Of an ensemble: its runs, by name.")
     phantom: bool = Field(description="Mark the figures as drawn from a phantom.")
 
 

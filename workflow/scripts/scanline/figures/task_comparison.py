@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 from pydantic import Field
 
+from scanline.core.run_names import name_seed
 from scanline.figures.numbers import format_count, format_value, spell
 from scanline.figures.options import FigureOptions
 from scanline.figures.style import (
@@ -51,7 +52,7 @@ def tell_one_class(comparison: Mapping[str, Any], level: str) -> str:
 
 def name_run(run: Mapping[str, Any]) -> str:
     """Network and seed of a run."""
-    return f"{run['model']}, seed {run['seed']}"
+    return f"{run['model']}, {name_seed(run['model'], run['seed'])}"
 
 
 def rows_of_figure(comparison: Mapping[str, Any]) -> list[list[Mapping[str, Any]]]:
@@ -108,7 +109,7 @@ def _draw_block(block: SubFigure, comparison: Mapping[str, Any]) -> None:
 def _label(runs: Sequence[Mapping[str, Any]], comparison: Mapping[str, Any]) -> str:
     first = runs[0]
     stand_in = "" if first["answers_by"] == comparison["label"] else "\n(stand-in)"
-    seeds = f"seed {first['seed']}" if len(runs) == 1 else f"{len(runs)} seeds"
+    seeds = name_seed(first["model"], first["seed"]) if len(runs) == 1 else f"{len(runs)} seeds"
     return f"{first['task']}\n{first['model']}\n{seeds}{stand_in}"
 
 

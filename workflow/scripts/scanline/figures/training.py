@@ -1,7 +1,7 @@
 """Curves of a training: loss and quality by epoch."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from scanline.core.errors import InputError
+from scanline.core.files import read_json
 from scanline.figures.numbers import format_value
 from scanline.figures.options import RunFigureOptions
-from scanline.figures.style import BLUE, ORANGE, QUIET, drawn_figure
+from scanline.figures.style import BLUE, GREEN, ORANGE, PURPLE, QUIET, SKY, VERMILION, drawn_figure
 
 TITLE_PAD = 21  # points between the axes and their title: room for the legend
 _RING: Any = {
@@ -26,6 +27,8 @@ _RING: Any = {
     "linestyle": "none",
 }
 HISTORY_COLUMNS = ("epoch", "train_loss", "val_loss")
+_MEMBERS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY)
+_LINES = ("-", "--", ":")  # another one each time that the colours are used up
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,70 @@ def draw_loss(axes: Axes, history: pd.DataFrame, best: int, title: str) -> None:
     known = history[["train_loss", "val_loss"]].to_numpy(dtype=float)
     known = known[np.isfinite(known)]
     axes.set_ylim(0, 1.08 * known.max() if known.size and known.max() > 0 else 1)
+
+
+def plot_trainings(
+    histories: Sequence[Path],
+    runs: Sequence[Path],
+    options: RunFigureOptions,
+    path: Path,
+    plot: Callable[[pd.DataFrame, Mapping[str, Any], RunFigureOptions, Path], None],
+) -> None:
+    """Draw the training of a network as its kind of task does, or the losses on val of an ensemble's members.
+
+    Args:
+        histories: history.csv of the network, or of each member.
+        runs: run.json of the same.
+        options: Looks; `members` names the members of an ensemble.
+        path: PNG file to write.
+        plot: Draws the training of one network: history, run.json, options, file.
+
+    Raises:
+        InputError: If there is not one file for each member, or a history cannot be read.
+    """
+    wanted = len(options.members) or 1
+    if not len(histories) == len(runs) == wanted:
+        raise InputError(
+            "--history, --run",
+            found=f"{len(histories)} and {len(runs)} files",
+            expected=f"{wanted} of each, one for each network",
+            next_step="Give the files in the order of the options' members.",
+        )
+    read = [(read_history(one), read_json(run)) for one, run in zip(histories, runs, strict=True)]
+    if options.members:
+        plot_member_losses(read, options, path)
+    else:
+        plot(*read[0], options, path)
+
+
+def plot_member_losses(
+    trainings: Sequence[tuple[pd.DataFrame, Mapping[str, Any]]], options: RunFigureOptions, path: Path
+) -> None:
+    """Loss on val of each member of an ensemble by epoch, the kept epochs marked; losses of other networks differ.
+
+    Args:
+        trainings: History and run.json of each member.
+        options: Looks, title, phantom mark, and the members' names.
+        path: PNG file to write.
+    """
+    height = 3.6 + 0.2 * len(trainings)
+    with drawn_figure(
+        path, height_in=height, dpi=options.resolution_dpi, phantom=options.phantom, title=options.title
+    ) as figure:
+        axes = figure.add_subplot()
+        for place, (name, (history, run)) in enumerate(zip(options.members, trainings, strict=True)):
+            colour, best = _MEMBERS[place % len(_MEMBERS)], int(run["best_epoch"])
+            line = _LINES[place // len(_MEMBERS) % len(_LINES)]
+            axes.plot(history["epoch"], history["val_loss"], color=colour, linestyle=line, label=name)
+            kept = history[history["epoch"] == best]
+            axes.plot(kept["epoch"], kept["val_loss"], **_RING)
+        axes.margins(x=0.04)
+        axes.set_title("Loss on val by epoch; the ring marks the kept one")
+        axes.set_xlabel("Epoch")
+        axes.set_ylabel("Loss on val")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.grid(axis="y")
+        figure.legend(loc="outside lower left", ncols=2)
 
 
 def plot_loss(history: pd.DataFrame, run: Mapping[str, Any], options: RunFigureOptions, path: Path) -> None:

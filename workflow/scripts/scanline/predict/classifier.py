@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,10 +10,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from scanline.core.errors import InputError
-from scanline.core.files import written_aside
 from scanline.core.log import progress
+from scanline.predict.activation_maps import divide_by_maximum
 from scanline.predict.grad_cam import last_feature_map, scores_with_cams
 from scanline.predict.options import SCORED_SUBSETS
+from scanline.predict.test_time_augmentation import View, require_sizes, views_of
+from scanline.predict.test_time_augmentation_options import TtaOptions
 from scanline.prepare.samples import Samples
 from scanline.train.batches import gather, normalise
 from scanline.train.torchvision_classifier import ClassifierSpec, load_classifier
@@ -26,6 +27,7 @@ def predict_samples(
     target: str | Sequence[str],
     device: torch.device,
     batch_size: int = 64,
+    tta: TtaOptions | None = None,
 ) -> tuple[pd.DataFrame, NDArray[np.float16]]:
     """Score val, test and external, in float32.
 
@@ -35,6 +37,7 @@ def predict_samples(
         target: The model's class, or its labels in its order.
         device: Where to compute.
         batch_size: Images at once.
+        tta: Views to score and average; None for the images alone.
 
     Returns:
         Of a model of one class: a table with image_id, subset, truth (bool) and probability (float64), and Grad-CAM
@@ -58,7 +61,7 @@ def predict_samples(
     for subset in SCORED_SUBSETS:
         if subset not in samples:
             continue
-        probability, cams = predict_subset(spec, model, samples[subset], device, batch_size)
+        probability, cams = predict_subset(spec, model, samples[subset], device, batch_size, tta)
         tables.append(_table(subset, samples[subset], probability, spec.classes))
         maps.append(cams if len(spec.classes) > 1 else cams[:, 0])
     return pd.concat(tables, ignore_index=True), np.concatenate(maps)
@@ -77,21 +80,45 @@ def _table(subset: str, samples: Samples, probability: NDArray[np.float64], clas
 
 
 def predict_subset(
-    spec: ClassifierSpec, model: nn.Module, samples: Samples, device: torch.device, batch_size: int
+    spec: ClassifierSpec,
+    model: nn.Module,
+    samples: Samples,
+    device: torch.device,
+    batch_size: int,
+    tta: TtaOptions | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float16]]:
     """Probabilities, shape (n, classes), and maps, shape (n, classes, h, w), of one subset."""
     model.requires_grad_(False)
     example = torch.zeros(1, spec.channels, spec.image_size_px, spec.image_size_px, device=device)
     layer = last_feature_map(model, example)
+    views = views_of(tta, spec.image_size_px)
+    require_sizes(views, spec.image_size_px, lambda images: score_images(spec, model, layer, images.to(device)))
     probabilities, maps = [], []
     for positions in progress(torch.arange(len(samples)).split(batch_size), unit="batch"):
         images, _ = gather(samples, positions, device)
-        probability, cams = score_images(spec, model, layer, images)
+        probability, cams = score_views(spec, model, layer, images, views)
         probabilities.append(probability)
         if cams is not None:
             maps.append(cams)
     empty = np.empty((0, len(spec.classes), 1, 1), np.float16)
     return np.concatenate(probabilities), np.concatenate(maps) if maps else empty
+
+
+def score_views(
+    spec: ClassifierSpec, model: nn.Module, layer: nn.Module | None, images: torch.Tensor, views: Sequence[View]
+) -> tuple[NDArray[np.float64], NDArray[np.float16] | None]:
+    """As `score_images`: the mean probabilities of all views; the mean of their maps, each divided by its maximum."""
+    found = [score_images(spec, model, layer, view.show(images)) for view in views]
+    maps = [one for _, one in found if one is not None]
+    if len(views) == 1 or not maps:
+        return np.mean([probability for probability, _ in found], axis=0), found[0][1]
+    shape = (maps[0].shape[-2], maps[0].shape[-1])
+    turned = [
+        view.turn_maps_back(torch.from_numpy(one.astype(np.float64)), shape).numpy()
+        for view, one in zip(views, maps, strict=True)
+    ]
+    cams = divide_by_maximum(np.mean(turned, axis=0)).astype(np.float16)
+    return np.mean([probability for probability, _ in found], axis=0), cams
 
 
 def score_images(
@@ -112,19 +139,3 @@ def score_images(
     logits, cams = scores_with_cams(model, layer, inputs, range(len(spec.classes)))
     probability = torch.sigmoid(logits.double()).cpu().numpy()
     return probability, None if cams is None else cams.cpu().numpy().astype(np.float16)
-
-
-def write_maps(image_ids: Sequence[str], cams: NDArray[np.float16], target: str | Sequence[str], path: Path) -> None:
-    """Write the maps as .npz with the arrays image_id and cam, and for several labels also label, the second axis.
-
-    Args:
-        image_ids: Of all scored images.
-        cams: Maps of the same images, or none; shape (n, h, w), or (n, labels, h, w) for several labels.
-        target: The class, or the labels.
-        path: File to write.
-    """
-    arrays: dict[str, Any] = {"image_id": np.array(image_ids, dtype=str)[: len(cams)], "cam": cams}
-    if not isinstance(target, str):
-        arrays["label"] = np.array(target, dtype=str)
-    with written_aside(path) as aside:
-        np.savez_compressed(aside, **arrays)

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from scanline.core.options import Options
+from scanline.predict.test_time_augmentation_options import TtaOptions
 
 
 class PredictDetectorOptions(Options):
@@ -15,3 +16,6 @@ class PredictDetectorOptions(Options):
         default=(), description="Images that show one of these and no target are not looked at."
     )
     device: Literal["auto", "cpu", "cuda"] = Field(description="cuda without a GPU fails at once.")
+    test_time_augmentation: TtaOptions | None = Field(
+        default=None, description="Views of an image to predict on; null for the image alone."
+    )

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from scanline.core.errors import InputError
+from scanline.core.run_names import is_ensemble
 from scanline.predict.rules import Kind, Rule
 
 _MODULES = {"binary": "classifier", "multilabel": "classifier", "detect": "detector", "segment": "segmenter"}
@@ -80,6 +81,13 @@ def read_kind(path: Path) -> ModelKind:
             return ModelKind("segment", (spec["target"],))
         classes = tuple(map(str, spec["classes"]))
     except (OSError, KeyError, TypeError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
+        if not path.exists() and any(map(is_ensemble, path.parts[-3:-1])):
+            raise InputError(
+                path,
+                found="an ensemble, which has no model of its own",
+                expected="the model.pt of a trained network",
+                next_step="Name the model.pt of one of its members.",
+            ) from error
         raise InputError(
             path,
             found="nothing there" if not path.exists() else f"something else ({type(error).__name__})",

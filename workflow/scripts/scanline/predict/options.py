@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from scanline.core.options import Options
+from scanline.predict.test_time_augmentation_options import TtaOptions
 
 SCORED_SUBSETS = ("val", "test", "external")
 
@@ -16,3 +17,6 @@ class PredictOptions(Options):
         description="The class that the model predicts; the labels of a multi-label model, in its order."
     )
     device: Literal["auto", "cpu", "cuda"] = Field(description="cuda without a GPU fails at once.")
+    test_time_augmentation: TtaOptions | None = Field(
+        default=None, description="Views of an image to predict on; null for the image alone."
+    )

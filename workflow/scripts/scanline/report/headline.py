@@ -90,7 +90,7 @@ def _rows_of_models(
             Row(
                 kind="ours",
                 name=f"{run.model}, {run.task}",
-                detail=f"split {run.split}, seed {run.seed}; {count_images(test)}",
+                detail=f"split {run.split}, {run.seed_in_words}; {count_images(test)}",
                 cells=headline_of(run.kind, test),
                 anchor=link.format(study=getattr(run, "study", ""), anchor=anchor_of(run)),
                 leak_free=None if leak_free is None else leak_free[run.split],

@@ -13,6 +13,7 @@ from scanline.figures.numbers import (
     format_value,
     spell,
 )
+from scanline.report.ensemble import describe_ensemble
 from scanline.report.headline import Cell, anchor_of, count_images
 from scanline.report.kinds import KINDS, look_up
 from scanline.report.options import ReportedRun
@@ -103,6 +104,8 @@ CAPTIONS = {
 }
 GRAD_CAM = " Grad-CAM shows where the network found evidence; it is a coarse map, no outline of a finding."
 EXAMPLES = ("examples", "overlays")
+TRAINING = ("loss", "training")
+MEMBER_LOSSES = "Loss on val of each member, by epoch; the weights of the marked epochs were kept."
 NOT_RECORDED = "not recorded"
 
 
@@ -141,18 +144,18 @@ class Figure:
 def describe_model(
     run: ReportedRun,
     metrics: Mapping[str, Any],
-    facts: Mapping[str, Any],
+    facts: Mapping[str, Any] | None,
     figures: Mapping[str, Path],
     *,
     leak_free: bool,
 ) -> dict[str, Any]:
-    """One model: words, tables, figures, examples and facts of the training."""
+    """One model: words, tables, figures, examples and facts of the training; `facts` is None for an ensemble."""
     test = metrics["subsets"]["test"]
-    name = f"{run.model}, {run.task}, split {run.split}, seed {run.seed}"
+    name = f"{run.model}, {run.task}, split {run.split}, {run.seed_in_words}"
     words, tables = DESCRIBE[run.kind](metrics)
     tables = [*tables, *_external_table(run.kind, metrics), *_subgroup_tables(run.kind, metrics)]
     pictures = {
-        key: Figure(embed_png(path, f"{name}. {_alternative(key, metrics, facts)}"), CAPTIONS[key])
+        key: Figure(embed_png(path, f"{name}. {_alternative(key, metrics, facts)}"), _caption(key, facts))
         for key, path in figures.items()
     }
     localization = metrics.get("localization", {}).get("test") if run.kind == "binary" else None
@@ -166,7 +169,8 @@ def describe_model(
         "examples": next(pictures[key] for key in EXAMPLES if key in pictures),
         "examples_note": explain_localization(localization)
         + (GRAD_CAM if run.kind in {"binary", "multilabel"} else ""),
-        "facts": describe_training(facts),
+        "facts_head": "Members" if facts is None else "Training",
+        "facts": describe_ensemble(run) if facts is None else describe_training(facts),
     }
 
 
@@ -338,10 +342,16 @@ DESCRIBE: dict[str, Callable[[Mapping[str, Any]], tuple[str, list[ModelTable]]]]
 }
 
 
-def _alternative(key: str, metrics: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+def _caption(key: str, facts: Mapping[str, Any] | None) -> str:
+    return MEMBER_LOSSES if facts is None and key in TRAINING else CAPTIONS[key]
+
+
+def _alternative(key: str, metrics: Mapping[str, Any], facts: Mapping[str, Any] | None) -> str:
     """What a figure shows, for those who do not see it."""
     test = metrics["subsets"]["test"]
-    if key in {"loss", "training"}:
+    if key in TRAINING and facts is None:
+        return MEMBER_LOSSES
+    if key in TRAINING and facts is not None:
         return f"Loss on train and val by epoch; epoch {facts.get('best_epoch')} was kept."
     areas = {"roc": ("AUROC", "auroc"), "calibration": ("Expected calibration error", "ece")}
     if key in areas and "per_class" in test and key != "froc" and "auroc" in test["metrics"]:

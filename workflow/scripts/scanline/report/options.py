@@ -5,6 +5,8 @@ from typing import Literal
 from pydantic import Field
 
 from scanline.core.options import Options
+from scanline.core.run_names import name_seed
+from scanline.predict.ensemble_options import BoxFusion, FusedRun
 
 
 class ReportedSource(Options):
@@ -41,6 +43,15 @@ class ReportedRun(Options):
     kind: Literal["binary", "multilabel", "detect", "segment"] = Field(description="Kind of the task.")
     model: str = Field(description="Name of the network.")
     seed: int = Field(description="Seed of the training.")
+    members: tuple[FusedRun, ...] = Field(default=(), description="Of an ensemble: the runs that it is made of.")
+    weighted_boxes_fusion: BoxFusion | None = Field(
+        default=None, description="Of an ensemble of detectors: how boxes become one."
+    )
+
+    @property
+    def seed_in_words(self) -> str:
+        """The seed; of an ensemble, of how many."""
+        return name_seed(self.model, self.seed, len(self.members) or None)
 
 
 class ReportedYardstick(Options):

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from scanline.core.errors import InputError
+from scanline.core.run_names import name_seed
 from scanline.figures.numbers import format_count, format_difference, format_share, spell
 from scanline.figures.options import DETECTION_SET_FIGURES
 from scanline.report.detection_set import describe_detection_set
@@ -19,6 +20,7 @@ from scanline.report.label_analysis import describe_label_analysis
 from scanline.report.models import METRICS, NOT_RECORDED, describe_model
 from scanline.report.options import ReportOptions
 from scanline.report.page import Picture, embed_png
+from scanline.report.seeds import describe_seeds
 from scanline.report.task_comparison import describe_task_comparison
 from scanline.report.words import (
     KEYS,
@@ -44,12 +46,13 @@ class StudyFiles:
         rejects: Rejects table.
         receipts: receipt.json of each split.
         metrics: metrics.json of each run.
-        runs: run.json of each run.
+        runs: run.json of each run but ensembles.
         comparison: leakage.json; None without a naive split.
         study_figures: Figures of the study by name.
         run_figures: Figures of each run by name.
         tasks: task_comparison.json; None where no two tasks answer one question.
         task_figure: The figure of it; None without.
+        seeds: seeds.json; None where no network has several seeds and there is no ensemble.
         label_statistics: label_statistics.json; None where the study does not ask for a label analysis.
         label_leaks: label_leaks.json; None without.
         label_figures: The figures of LABEL_FIGURES; none without.
@@ -69,6 +72,7 @@ class StudyFiles:
     run_figures: Sequence[Mapping[str, Path]]
     tasks: Mapping[str, Any] | None = None
     task_figure: Path | None = None
+    seeds: Mapping[str, Any] | None = None
     label_statistics: Mapping[str, Any] | None = None
     label_leaks: Mapping[str, Any] | None = None
     label_figures: Sequence[Path] = ()
@@ -99,6 +103,7 @@ def describe_study(options: ReportOptions, files: StudyFiles) -> dict[str, Any]:
         "tasks": describe_task_comparison(files.tasks, files.task_figure)
         if files.tasks and files.task_figure
         else None,
+        "seeds": describe_seeds(files.seeds) if files.seeds else None,
         "label_analysis": describe_label_analysis(
             files.label_statistics,
             files.label_leaks,
@@ -117,7 +122,7 @@ def describe_study(options: ReportOptions, files: StudyFiles) -> dict[str, Any]:
         "models": [
             describe_model(run, metrics, facts, figures, leak_free=leak_free[run.split])
             for run, metrics, facts, figures in zip(
-                options.runs, files.metrics, files.runs, files.run_figures, strict=True
+                options.runs, files.metrics, _facts_of_runs(options, files), files.run_figures, strict=True
             )
         ],
         "methods": {
@@ -169,11 +174,17 @@ def figures_of_runs(kinds: Sequence[str], paths: Sequence[Path]) -> list[dict[st
     return [{name: next(rest) for name in of_run} for of_run in names]
 
 
+def _facts_of_runs(options: ReportOptions, files: StudyFiles) -> list[Mapping[str, Any] | None]:
+    """run.json of each run; None for ensembles."""
+    trained = iter(files.runs)
+    return [None if run.members else next(trained) for run in options.runs]
+
+
 def _check_counts(options: ReportOptions, files: StudyFiles) -> None:
     wanted = {
         "--receipts": (len(options.splits), len(files.receipts)),
         "--metrics": (len(options.runs), len(files.metrics)),
-        "--runs": (len(options.runs), len(files.runs)),
+        "--runs": (sum(not run.members for run in options.runs), len(files.runs)),
         "figures of runs": (len(options.runs), len(files.run_figures)),
     }
     for name, (expected, found) in wanted.items():
@@ -301,7 +312,7 @@ def describe_leakage(comparison: Mapping[str, Any]) -> dict[str, Any]:
         rows.append(
             {
                 "name": f"{row['model']}, {row['task']}",
-                "detail": f"seed {row['seed']}",
+                "detail": name_seed(row["model"], row["seed"]),
                 "path": f"{row['from']} → {row['to']}",
                 "cells": [Cell(*format_difference(row["metrics"].get(name))) for name in names],
                 "leaking": f"{before} → {after}",
@@ -328,7 +339,7 @@ def _describe_thresholds(options: ReportOptions, metrics: Sequence[Mapping[str, 
     sentences = []
     for places in by_rule.values():
         names = [
-            f"{r.model}, {r.task}, split {r.split}, seed {r.seed}: {name_threshold(metrics[i])}"
+            f"{r.model}, {r.task}, split {r.split}, {r.seed_in_words}: {name_threshold(metrics[i])}"
             for i, r in ((i, options.runs[i]) for i in places)
         ]
         sentences.append(explain_threshold(metrics[places[0]], names))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scanline.core.run_names import name_seed
 from scanline.figures.numbers import format_count, format_difference, format_share, format_value, spell
 from scanline.figures.task_comparison import name_run, tell_one_class
 from scanline.report.headline import Cell
@@ -146,7 +147,8 @@ def _table_of_level(one: Mapping[str, Any], level: str, brackets: str) -> ModelT
         Line(
             f"{run['task']}, {run['model']}",
             tuple(run[level]["metrics"][name] for name in METRICS),
-            f"seed {run['seed']}, by {spell(run['answers_by'])}, threshold {format_value(run['threshold'])}",
+            f"{name_seed(run['model'], run['seed'])}, by {spell(run['answers_by'])},"
+            f" threshold {format_value(run['threshold'])}",
         )
         for run in one["runs"]
     )

@@ -114,7 +114,10 @@ class Detector(Protocol):
     """A trained network in evaluation mode."""
 
     def __call__(self, images: NDArray[np.uint8]) -> list[Detections]:
-        """Find boxes on images of shape (b, size, size), uint8, as the pixel cache holds them."""
+        """Find boxes on images of shape (b, size, size), uint8, as the pixel cache holds them.
+
+        Test-time augmentation shows them at other sizes too, multiples of 32.
+        """
         ...
 
 

@@ -288,7 +288,8 @@ class TorchvisionDetector:
         self.spec, self.model, self.device = spec, model, device
 
     def __call__(self, images: NDArray[np.uint8]) -> list[Detections]:
-        """Find boxes on images of shape (b, size, size), uint8."""
+        """Find boxes on images of shape (b, size, size), uint8, at whatever size they are."""
+        self.model.transform.fixed_size = images.shape[1:]  # type: ignore[union-attr]
         batch = torch.from_numpy(np.ascontiguousarray(images)).unsqueeze(1).to(self.device)
         with torch.no_grad():
             results: list[Target] = self.model(list(as_inputs(batch, self.spec.channels)))

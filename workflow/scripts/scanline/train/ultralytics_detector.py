@@ -86,15 +86,14 @@ class UltralyticsDetector:
         self.spec, self.network, self.device = spec, network.to(device).eval().requires_grad_(False), device
 
     def __call__(self, images: NDArray[np.uint8]) -> list[Detections]:
-        """Find boxes on images of shape (b, size, size), in float32."""
+        """Find boxes on images of shape (b, size, size), in float32; the size may be another multiple of 32."""
         from scanline.train.ultralytics_trainer import find_boxes, network_input
 
-        size = self.spec.image_size_px
         with torch.no_grad():
             output = self.network(
                 network_input(torch.from_numpy(np.ascontiguousarray(images)).to(self.device), self.spec.channels)
             )
-        return find_boxes(output[0], size, len(self.spec.classes), end2end=bool(self.network.end2end))
+        return find_boxes(output[0], images.shape[-1], len(self.spec.classes), end2end=bool(self.network.end2end))
 
 
 def fit_ultralytics(

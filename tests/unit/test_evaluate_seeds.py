@@ -1,0 +1,190 @@
+"""The spread over seeds, and ensembles against the best of their members."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scanline.core.errors import InputError
+from scanline.core.tables import labels_schema, validate
+from scanline.evaluate.options import EvaluateOptions
+from scanline.evaluate.seeds import COLUMNS, COMPARED, Curated, SeedFiles, compare_seeds, spread_of, table_of
+from scanline.evaluate.seeds_options import CompareSeedsOptions, SeedRun
+from scanline.report.kinds import KINDS
+from scanline.report.seeds import describe_seeds
+
+PATIENTS, SLICES = 12, 5
+IDS = [f"p{patient}/{number}" for patient in range(PATIENTS) for number in range(SLICES)]
+PATIENT = [f"p{patient}" for patient in range(PATIENTS) for _ in range(SLICES)]
+TRUTH = np.array([number % 2 == 0 for _ in range(PATIENTS) for number in range(SLICES)])
+EVALUATE = EvaluateOptions(bootstrap_resamples=200)
+
+
+def run(model, seed, kind, targets=("bleed",), members=()):
+    return SeedRun(split="grouped", task="task", kind=kind, targets=targets, model=model, seed=seed, members=members)
+
+
+HEADLINE = {kind: {name: place for name, (_, place) in KINDS[kind].headline.items()} for kind in COMPARED}
+ENSEMBLE = {"members": ({"model": "net", "seed": 1}, {"model": "net", "seed": 2})}
+
+
+def estimate(value):
+    return {"value": value, "low": None, "high": None, "reason": None, "undefined_resamples": 0}
+
+
+def metrics_with(kind, val, test):
+    """metrics.json with every headline metric of the kind at one value."""
+
+    def subset(value):
+        found = {}
+        for _, place in KINDS[kind].headline.values():
+            inner = found
+            for key in place[:-1]:
+                inner = inner.setdefault(key, {})
+            inner[place[-1]] = estimate(value)
+        return found
+
+    return {"subsets": {"val": subset(val), "test": subset(test)}}
+
+
+def images_of(kind, quality, seed):
+    """A table of single images of test; the higher the quality the better it tells truth."""
+    generator = np.random.default_rng(seed)
+    score = 1 / (1 + np.exp(-(quality * (TRUTH - 0.5) + generator.normal(0, 1, len(TRUTH)))))
+    table = pd.DataFrame({"image_id": IDS, "patient": PATIENT, "subset": "test"})
+    if kind == "segment":
+        return table.assign(dice=np.where(TRUTH, score, np.nan))
+    if kind == "multilabel":
+        for label in ("bleed", "oedema"):
+            table[f"truth_{label}"] = pd.array(TRUTH, dtype="boolean")
+            table[f"probability_{label}"] = score
+            table[f"predicted_{label}"] = score >= 0.5
+        table.loc[0, "truth_oedema"] = pd.NA
+        return table
+    if kind == "detect":
+        return table.rename(columns={"image_id": "image"})
+    return table.assign(truth=TRUTH, probability=score, predicted=score >= 0.5)
+
+
+def detections_of(quality, seed):
+    generator = np.random.default_rng(seed)
+    shift = generator.normal(0, 8 / quality, len(IDS))
+    table = pd.DataFrame({"image_id": IDS, "subset": "test", "label": "bleed", "x": 20 + shift, "y": 20.0})
+    return table.assign(width=20.0, height=20.0, score=generator.uniform(0.1, 1, len(IDS)))
+
+
+CURATED = Curated(
+    images=pd.DataFrame({"image_id": IDS, "patient_id": PATIENT, "volume_id": None}).astype({"volume_id": "str"}),
+    boxes=pd.DataFrame(
+        {"image_id": np.array(IDS)[TRUTH], "label": "bleed", "x": 20.0, "y": 20.0, "width": 20.0, "height": 20.0}
+    ),
+    labels=validate(pd.DataFrame({"image_id": IDS, "bleed": TRUTH}), labels_schema(("bleed",)), "labels"),
+)
+
+
+def compared(kind, qualities=(1.0, 3.0, 6.0), values=(0.6, 0.8, 0.9), seeds=(0, 1, 2)):
+    """Two seeds of a network and their ensemble."""
+    targets = ("bleed", "oedema") if kind == "multilabel" else ("bleed",)
+    runs = [
+        run("net", 1, kind, targets),
+        run("net", 2, kind, targets),
+        run("ensemble_net", 0, kind, targets, **ENSEMBLE),
+    ]
+    files = [
+        SeedFiles(
+            one,
+            metrics_with(kind, value, value - 0.1),
+            images_of(kind, quality, seed),
+            detections_of(quality, seed) if kind == "detect" else None,
+        )
+        for one, quality, value, seed in zip(runs, qualities, values, seeds, strict=True)
+    ]
+    options = CompareSeedsOptions(runs=runs, headline=HEADLINE, evaluate=EVALUATE)
+    return compare_seeds(files, CURATED, options)
+
+
+def test_spread_by_hand():
+    spread = spread_of([0.7, 0.8, None, 0.9])
+    assert spread["defined"] == 3
+    assert (spread["minimum"], spread["maximum"]) == (0.7, 0.9)
+    np.testing.assert_allclose([spread["mean"], spread["sd"]], [0.8, 0.1])
+    assert spread_of([0.5])["sd"] is None
+    assert spread_of([None, None]) == {"defined": 0, "mean": None, "sd": None, "minimum": None, "maximum": None}
+
+
+@pytest.mark.parametrize("kind", COMPARED)
+def test_an_ensemble_stands_beside_its_members_and_the_best_on_val(kind):
+    (found,) = compared(kind)["comparisons"]
+    (spread,) = found["spreads"]
+    first = next(iter(COMPARED[kind]))
+    np.testing.assert_allclose(spread["metrics"][first]["mean"], 0.6)
+    np.testing.assert_allclose(spread["metrics"][first]["sd"], 0.1 * 2**0.5)
+    (ensemble,) = found["ensembles"]
+    assert ensemble["best_member"] == {"model": "net", "seed": 2}
+    assert ensemble["metrics"][first]["value"] == pytest.approx(0.8)
+    assert list(ensemble["differences"]) == list(COMPARED[kind])
+    difference = ensemble["differences"][first]
+    assert difference["value"] > 0
+    assert difference["low"] <= difference["value"] <= difference["high"]
+
+
+@pytest.mark.parametrize("kind", COMPARED)
+def test_an_ensemble_that_says_what_its_best_member_says_differs_by_nothing(kind):
+    (found,) = compared(kind, qualities=(1.0, 3.0, 3.0), seeds=(0, 1, 1))["comparisons"]
+    for difference in found["ensembles"][0]["differences"].values():
+        assert (difference["value"], difference["low"], difference["high"]) == (0, 0, 0)
+
+
+def test_the_difference_of_mean_dice_by_hand():
+    (found,) = compared("segment")["comparisons"]
+    ensemble, best = (images_of("segment", quality, seed)["dice"].mean() for quality, seed in ((6.0, 2), (3.0, 1)))
+    np.testing.assert_allclose(found["ensembles"][0]["differences"]["dice"]["value"], ensemble - best)
+
+
+def test_where_no_member_has_a_value_on_val_there_is_no_best_one():
+    runs = [run("net", 1, "binary"), run("net", 2, "binary"), run("ensemble_net", 0, "binary", **ENSEMBLE)]
+    metrics = metrics_with("binary", None, 0.5)
+    files = [SeedFiles(one, metrics, images_of("binary", 1, 0)) for one in runs]
+    (found,) = compare_seeds(files, CURATED, CompareSeedsOptions(runs=runs, headline=HEADLINE))["comparisons"]
+    ensemble = found["ensembles"][0]
+    assert ensemble["best_member"] is None
+    assert ensemble["differences"] == {}
+
+
+def test_an_ensemble_tested_on_other_images_is_refused():
+    runs = [run("net", 1, "binary"), run("net", 2, "binary"), run("ensemble_net", 0, "binary", **ENSEMBLE)]
+    tables = [images_of("binary", 1, 0)] * 2 + [images_of("binary", 1, 0).iloc[1:]]
+    metrics = metrics_with("binary", 0.5, 0.5)
+    files = [SeedFiles(one, metrics, table) for one, table in zip(runs, tables, strict=True)]
+    with pytest.raises(InputError, match="task, ensemble_net: found other images than net, seed 1"):
+        compare_seeds(files, CURATED, CompareSeedsOptions(runs=runs, headline=HEADLINE))
+
+
+def test_the_table_holds_a_row_for_each_metric_of_networks_and_ensembles():
+    table = table_of(compared("binary")["comparisons"])
+    assert table.columns.tolist() == list(COLUMNS)
+    metrics = list(KINDS["binary"].headline)
+    assert table["metric"].tolist() == metrics * 2
+    assert table["model"].unique().tolist() == ["net", "ensemble_net"]
+    seeds, ensemble = (part.set_index("metric") for _, part in table.groupby("model", sort=False))
+    assert seeds["value"].isna().all()
+    assert ensemble["mean"].isna().all()
+    assert (ensemble["best_member"] == "net, seed 2").all()
+    assert ensemble["difference"].notna().to_dict() == {name: name in COMPARED["binary"] for name in metrics}
+    assert table_of([]).columns.tolist() == list(COLUMNS)
+
+
+def test_the_report_shows_seeds_spread_ensemble_and_difference_in_this_order():
+    (table,) = describe_seeds(compared("detect"))
+    names = [row.name for row in table.rows]
+    assert names == [
+        "net, seed 1",
+        "net, seed 2",
+        "net, 2 seeds",
+        "ensemble_net, ensemble of 2",
+        "ensemble_net minus net, seed 2",
+    ]
+    assert table.heads == ("Run", *(title for title, _ in KINDS["detect"].headline.values()))
+    spread = table.rows[2].cells[0]
+    assert (spread.value, spread.range) == ("0.600 ± 0.141", "0.500 to 0.700")
+    assert table.rows[4].cells[0].value.startswith("+")
+    assert table.rows[4].cells[3] is None  # boxes found: not compared

@@ -1,0 +1,286 @@
+"""The spread of each network over its seeds, and each ensemble beside its members and against the best of them.
+
+The best member is chosen on val, by the first metric that is compared; test chooses nothing. The difference is taken on
+test, one draw of patients for both (`paired.paired_difference`): what makes a patient hard for both cancels.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scanline.evaluate.average_precision import CocoMetrics
+from scanline.evaluate.binary import BinaryMetrics
+from scanline.evaluate.bootstrap import Statistic, count_clusters, divide, sum_by_cluster
+from scanline.evaluate.detection_tables import DetectionTables, check_detection_tables
+from scanline.evaluate.inputs import Codes, Floats, as_clusters, refuse
+from scanline.evaluate.multilabel import MultilabelMetrics
+from scanline.evaluate.paired import paired_difference
+from scanline.evaluate.seeds_options import CompareSeedsOptions, SeedRun
+
+# By kind, metrics of the first table to their names in the kind's statistic; the first one chooses the best member.
+COMPARED: dict[str, dict[str, str]] = {
+    "binary": {"auroc": "auroc", "auprc": "auprc", "f1": "f1", "accuracy": "accuracy"},
+    "multilabel": {"auroc": "macro.auroc", "auprc": "macro.auprc", "f1": "macro.f1"},
+    "detect": {"ap_50": "ap_50", "ap_50_95": "ap_50_95", "ap_10": "ap_10"},
+    "segment": {"dice": "dice"},
+}
+ANSWERS = ("truth", "predicted", "probability")
+SPREAD = ("mean", "sd", "minimum", "maximum")
+COLUMNS = {
+    **dict.fromkeys(("split", "task", "kind", "model"), "str"),
+    "runs": "int64",
+    "metric": "str",
+    **dict.fromkeys((*SPREAD, "value", "low", "high"), "float64"),
+    "best_member": "str",
+    **dict.fromkeys(("difference", "difference_low", "difference_high"), "float64"),
+}
+
+
+@dataclass(frozen=True)
+class SeedFiles:
+    """What the evaluation of one run left.
+
+    Attributes:
+        run: Which run.
+        metrics: Its metrics.json.
+        images: Its table of single images: per_image.parquet, or image_level.parquet of a detector.
+        detections: Of a detector: detections.parquet; None for others.
+    """
+
+    run: SeedRun
+    metrics: Mapping[str, Any]
+    images: pd.DataFrame
+    detections: pd.DataFrame | None = None
+
+
+@dataclass(frozen=True)
+class Curated:
+    """The study's tables, which true boxes are read from."""
+
+    images: pd.DataFrame
+    boxes: pd.DataFrame
+    labels: pd.DataFrame
+
+
+class MeanOfImages:
+    """The mean of a value over images, as a function of the clusters' weights: a `bootstrap.Statistic`.
+
+    Args:
+        name: Of the value.
+        values: Shape (images,).
+        clusters: Cluster of each image, shape (images,).
+    """
+
+    def __init__(self, name: str, values: Floats, clusters: Codes) -> None:
+        self._name, self.clusters = name, count_clusters(clusters)
+        self._sums = sum_by_cluster(np.stack([values, np.ones_like(values)], axis=1), clusters, self.clusters)
+
+    def __call__(self, weights: Floats) -> dict[str, Floats]:
+        """The mean under each row of weights, shape (resamples,)."""
+        total = weights @ self._sums
+        return {self._name: divide(total[:, 0], total[:, 1])}
+
+    def reason_undefined(self, name: str) -> str:
+        """Why there is no mean."""
+        return f"no image with a {name}"
+
+
+def compare_seeds(files: Sequence[SeedFiles], curated: Curated, options: CompareSeedsOptions) -> dict[str, Any]:
+    """The content of seeds.json: for each split and task the runs, the spread over seeds, and the ensembles.
+
+    Args:
+        files: Of each run of the options, in their order.
+        curated: The study's tables.
+        options: Runs, where metrics are held, intervals.
+
+    Raises:
+        InputError: If the members of an ensemble were tested on other images than it.
+    """
+    scoring = options.evaluate
+    keys = dict.fromkeys((one.run.split, one.run.task) for one in files)
+    groups = {key: [one for one in files if (one.run.split, one.run.task) == key] for key in keys}
+    return {
+        "interval": {
+            "level": scoring.confidence_level,
+            "resamples": scoring.bootstrap_resamples,
+            "method": scoring.interval_method,
+            "stratified": False,
+        },
+        "comparisons": [_compare(group, curated, options) for group in groups.values()],
+    }
+
+
+def _compare(group: Sequence[SeedFiles], curated: Curated, options: CompareSeedsOptions) -> dict[str, Any]:
+    first = group[0].run
+    places = options.headline[first.kind]
+    trained = [one for one in group if not one.run.members]
+    names = dict.fromkeys(one.run.model for one in trained)
+    seeds = {name: [one for one in trained if one.run.model == name] for name in names}
+    patients = group[0].images["patient"]
+    return {
+        "split": first.split,
+        "task": first.task,
+        "kind": first.kind,
+        "clustered_by": "image_id" if patients.isna().all() else "patient_id",
+        "runs": [
+            {"model": one.run.model, "seed": one.run.seed, "metrics": _headline(one, places, "test")} for one in trained
+        ],
+        "spreads": [
+            {
+                "model": name,
+                "seeds": [one.run.seed for one in runs],
+                "metrics": {
+                    metric: spread_of([_value(one, place, "test") for one in runs]) for metric, place in places.items()
+                },
+            }
+            for name, runs in seeds.items()
+            if len(runs) > 1
+        ],
+        "ensembles": [_describe_ensemble(one, trained, curated, options) for one in group if one.run.members],
+    }
+
+
+def spread_of(values: Sequence[float | None]) -> dict[str, float | int | None]:
+    """How a metric varies over seeds: defined (for how many seeds), mean, sd (n - 1), minimum, maximum.
+
+    Examples:
+        >>> spread_of([0.7, 0.9, None])["mean"], spread_of([0.7])["sd"]
+        (0.8, None)
+    """
+    known = np.array([value for value in values if value is not None], dtype=np.float64)
+    if not len(known):
+        return {"defined": 0, **dict.fromkeys(SPREAD)}
+    return {
+        "defined": len(known),
+        "mean": float(known.mean()),
+        "sd": float(known.std(ddof=1)) if len(known) > 1 else None,
+        "minimum": float(known.min()),
+        "maximum": float(known.max()),
+    }
+
+
+def _describe_ensemble(
+    ensemble: SeedFiles, trained: Sequence[SeedFiles], curated: Curated, options: CompareSeedsOptions
+) -> dict[str, Any]:
+    run, places = ensemble.run, options.headline[ensemble.run.kind]
+    chosen_by = next(iter(COMPARED[run.kind]))
+    wanted = {(member.model, member.seed) for member in run.members}
+    members = [one for one in trained if (one.run.model, one.run.seed) in wanted]
+    values = [(value, one) for one in members if (value := _value(one, places[chosen_by], "val")) is not None]
+    best = max(values, key=lambda item: item[0])[1] if values else None  # the first of equals
+    differences = {} if best is None else _differences(ensemble, best, curated, options)
+    return {
+        "model": run.model,
+        "seed": run.seed,
+        "members": [member.model_dump() for member in run.members],
+        "metrics": _headline(ensemble, places, "test"),
+        "chosen_by": chosen_by,
+        "best_member": None if best is None else {"model": best.run.model, "seed": best.run.seed},
+        "differences": differences,
+    }
+
+
+def _differences(
+    ensemble: SeedFiles, best: SeedFiles, curated: Curated, options: CompareSeedsOptions
+) -> dict[str, dict[str, Any]]:
+    """Ensemble minus best member on the images of test, by metric."""
+    run = ensemble.run
+    first, second = (_on_test(one) for one in (ensemble, best))
+    if first.index.tolist() != second.index.tolist():
+        expected = "the same images of test for an ensemble and its members"
+        refuse(f"{run.task}, {run.model}", f"other images than {best.run.name}", expected, "Evaluate both again.")
+    clusters = as_clusters(first["patient"].astype(object).where(first["patient"].notna(), None), len(first))
+    statistics = [_statistic(one, table, clusters, curated) for one, table in ((ensemble, first), (best, second))]
+    drawn = statistics[0].tables.cluster_count if isinstance(statistics[0], CocoMetrics) else count_clusters(clusters)
+    stream = ("compare_seeds", run.split, run.task, run.model)
+    found = paired_difference(statistics[0], statistics[1], drawn, options.evaluate, *stream)
+    return {metric: found[name].as_json() for metric, name in COMPARED[run.kind].items()}
+
+
+def _on_test(files: SeedFiles) -> pd.DataFrame:
+    """The rows of single images of test, by image, in one order; of segmentation those with a lesion."""
+    table = files.images.rename(columns={"image": "image_id"})
+    table = table[table["subset"] == "test"]
+    if files.run.kind == "segment":
+        table = table[table["dice"].notna()]
+    return table.set_index("image_id").sort_index()
+
+
+def _statistic(files: SeedFiles, table: pd.DataFrame, clusters: Codes, curated: Curated) -> Statistic:
+    """What is compared, on the images of `table`."""
+    run = files.run
+    if run.kind == "segment":
+        return MeanOfImages("dice", table["dice"].to_numpy(dtype=np.float64), clusters)
+    if run.kind == "binary":
+        truth, predicted, probability = (table[name].to_numpy() for name in ANSWERS)
+        return BinaryMetrics(truth.astype(bool), predicted.astype(bool), probability.astype(np.float64), clusters)
+    if run.kind == "multilabel":
+        truth, predicted, probability = (_matrix(table, name, run.targets) for name in ANSWERS)
+        return MultilabelMetrics(truth, predicted == 1, probability, run.targets, clusters)
+    return CocoMetrics(_box_tables(files, table, curated), tuple(COMPARED["detect"].values()))
+
+
+def _box_tables(files: SeedFiles, table: pd.DataFrame, curated: Curated) -> DetectionTables:
+    if files.detections is None:
+        refuse(files.run.name, "no table of detections", "that of its predictions", "Give it with --detections.")
+    targets, ids = files.run.targets, table.index
+    boxes = curated.boxes[curated.boxes["image_id"].isin(ids) & curated.boxes["label"].isin(targets)]
+    detections = files.detections[files.detections["image_id"].isin(ids)]
+    images = curated.images.set_index("image_id").loc[ids].reset_index()
+    boxes, detections = (part.reset_index(drop=True) for part in (boxes, detections))
+    return check_detection_tables(boxes, detections, images, targets, curated.labels)
+
+
+def _matrix(table: pd.DataFrame, column: str, labels: Sequence[str]) -> Floats:
+    """Columns of all labels, shape (images, labels); NaN where unknown."""
+    columns = (table[f"{column}_{label}"] for label in labels)
+    return np.stack([values.to_numpy(dtype=np.float64, na_value=np.nan) for values in columns], axis=1)
+
+
+def _headline(files: SeedFiles, places: Mapping[str, Sequence[str]], subset: str) -> dict[str, Any]:
+    return {metric: _estimate(files.metrics["subsets"].get(subset, {}), place) for metric, place in places.items()}
+
+
+def _value(files: SeedFiles, place: Sequence[str], subset: str) -> float | None:
+    found = _estimate(files.metrics["subsets"].get(subset, {}), place)
+    return None if found is None or found["value"] is None else float(found["value"])
+
+
+def _estimate(values: Any, place: Sequence[str]) -> dict[str, Any] | None:
+    """An estimate deep in nested mappings; None where the path ends early."""
+    for key in place:
+        if not isinstance(values, Mapping) or key not in values:
+            return None
+        values = values[key]
+    return dict(values)
+
+
+def table_of(comparisons: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """seeds.json as one table: a row for each metric of each network with several seeds and of each ensemble.
+
+    Args:
+        comparisons: Of seeds.json.
+
+    Returns:
+        The columns of COLUMNS. `runs` are seeds, or members; mean, sd, minimum and maximum are of networks, value, low,
+        high, best_member and difference (ensemble minus that member) of ensembles. Null where there is none.
+    """
+    rows: list[dict[str, Any]] = []
+    for one in comparisons:
+        keys = {name: one[name] for name in ("split", "task", "kind")}
+        for spread in one["spreads"]:
+            names = {**keys, "model": spread["model"], "runs": len(spread["seeds"])}
+            rows += [{**names, "metric": metric, **found} for metric, found in spread["metrics"].items()]
+        for ensemble in one["ensembles"]:
+            best = ensemble["best_member"]
+            names = {**keys, "model": ensemble["model"], "runs": len(ensemble["members"])}
+            names["best_member"] = None if best is None else f"{best['model']}, seed {best['seed']}"
+            for metric, estimate in ensemble["metrics"].items():
+                difference = ensemble["differences"].get(metric) or {}
+                shown = {f"difference_{name}": difference.get(name) for name in ("low", "high")}
+                shown |= {"difference": difference.get("value")}
+                rows.append({**names, "metric": metric, **(estimate or {}), **shown})
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
