@@ -8,6 +8,7 @@ from scanline.core.options import Options, read_options
 from scanline.train.detection import DetectionJob, detector_family, fit_detector, load_detection_samples, require_boxes
 from scanline.train.options import DetectTask, ModelOptions, TrainingOptions
 from scanline.train.run import train_in_store
+from scanline.train.ultralytics_options import UltralyticsModel
 
 TABLES = ("pixels", "index", "images", "boxes", "labels", "split")
 SAME = ("receipt", "weights", "store", "code", "seed", "threads", "gpus")
@@ -17,7 +18,7 @@ class TrainDetectorOptions(Options):
     """The part of the study file that this rule depends on."""
 
     task: DetectTask
-    model: ModelOptions
+    model: UltralyticsModel | ModelOptions
     training: TrainingOptions
 
 

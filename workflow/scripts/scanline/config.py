@@ -263,6 +263,15 @@ def check_fit(study: Study, task: str, model: str, where: str) -> None:
             expected=f"a network that can {wanted}" + (f": {', '.join(able)}" if able else ""),
             next_step="Name another model for this task, or define one in models.",
         )
+    own = study.models[model].ultralytics
+    targets = targets_of(study.tasks[task])
+    if own is not None and own.single_cls and len(targets) > 1:
+        raise InputError(
+            where,
+            found=f"{model} with single_cls for the task {task}, which has {len(targets)} targets",
+            expected="one target, as what is found must be of a class of the study",
+            next_step="Map the source's classes to one in curate.classes, or leave single_cls out.",
+        )
 
 
 def check_label_table(curate: CurateOptions, labels: Sequence[str], where: str) -> None:

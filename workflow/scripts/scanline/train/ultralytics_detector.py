@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 import time
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from pickle import UnpicklingError
@@ -37,6 +38,7 @@ from scanline.train.device import choose_precision, describe_device
 from scanline.train.model_store import BEST, CHECKPOINT
 from scanline.train.options import BoxAugmentation, TrainingOptions
 from scanline.train.processes import current_processes, require_parts
+from scanline.train.ultralytics_options import UltralyticsModel, explain_settings, trainer_settings, training_with
 
 # Shift and zoom of training images. Ultralytics' defaults are 0.1 and 0.5 (cfg/default.yaml), made for photographs;
 # heads in CT are of much the same size, so that half of its zoom is taken.
@@ -122,6 +124,7 @@ def fit_ultralytics(
     from scanline.train.ultralytics_trainer import ResumableTraining, build_network
 
     spec = _spec(job, train)
+    job, notes = _with_own_options(job)
     _check_rates(job.training)
     _check_batches(job.training, len(train), processes.count)
     torch.manual_seed(job.seed)
@@ -170,6 +173,7 @@ def fit_ultralytics(
         "ultralytics_settings": {
             name: value for name, value in settings.items() if name not in ("save_dir", "device", "workers")
         },
+        **({"ultralytics_notes": notes} if notes else {}),
     }
 
 
@@ -215,6 +219,17 @@ def _spec(job: DetectionJob, train: DetectionSamples) -> DetectorSpec:
         mean=(0.0,) * channels,
         std=(1.0,) * channels,
     )
+
+
+def _with_own_options(job: DetectionJob) -> tuple[DetectionJob, dict[str, str]]:
+    """The job with the trainer's own options in their places, and a line for each that does not speak for itself."""
+    if not isinstance(job.model, UltralyticsModel):
+        return job, {}
+    options = job.model.ultralytics
+    notes = explain_settings(options, job.model.channels, len(job.task.targets))
+    for name, line in notes.items():
+        logger.info("ultralytics.%s: %s", name, line)
+    return replace(job, training=training_with(options, job.training)), notes
 
 
 def _check_rates(training: TrainingOptions) -> None:
@@ -273,6 +288,7 @@ def _settings(job: DetectionJob, spec: DetectorSpec, work: Path, processes: int)
         "plots": False,
         "verbose": False,
         **augmentation_settings(job.task.augmentation),
+        **(trainer_settings(job.model.ultralytics) if isinstance(job.model, UltralyticsModel) else {}),
     }
 
 
@@ -281,7 +297,7 @@ def augmentation_settings(augmentation: BoxAugmentation) -> dict[str, Any]:
 
     Flips are the task's; so is a crop, as a zoom in. Shift and zoom are small and always there. Colours are not
     changed, as grey values are densities. Images are not mixed or tiled (mosaic, mixup, cutmix, copy-paste), as a
-    slice has one head, and where it lies is part of what there is to learn.
+    slice has one head, and where it lies is part of what there is to learn. A model's `ultralytics` changes any of it.
     """
     return {
         "translate": SHIFT,
