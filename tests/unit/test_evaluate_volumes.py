@@ -124,7 +124,9 @@ def test_froc_counts_a_patient_as_often_as_it_is_drawn():
     doubled = froc(np.array([[2.0, 1.0, 0.0]]))
     # Twice a, once b and c: 4 of 5 boxes in a; false ones in all 2 * 2 + 2, on 4 volumes.
     assert doubled["tear.box_sensitivity_at_1/8"][0] == pytest.approx(2 / 5)
-    assert doubled["tear.box_sensitivity_at_1/2"][0] == pytest.approx(2 / 5)  # a3's false one counts twice: 2/4, then 3/4
+    assert doubled["tear.box_sensitivity_at_1/2"][0] == pytest.approx(
+        2 / 5
+    )  # a3's false one counts twice: 2/4, then 3/4
     assert doubled["tear.box_sensitivity_at_1"][0] == pytest.approx(4 / 5)
     assert doubled["tear.volume_sensitivity_at_1/8"][0] == pytest.approx(2 / 3)
 
@@ -183,7 +185,9 @@ def cohort(seed=3, patients=40, of="volume_id"):
     return DetectorTables(
         detections=pd.DataFrame(found, columns=[*BOX, "score", "subset"]),
         predicted=pd.DataFrame(predicted, columns=["image_id", "subset"]),
-        images=pd.DataFrame(images, columns=["image_id", "volume_id", "patient_id"]).assign(source="made", width=512, height=512),
+        images=pd.DataFrame(images, columns=["image_id", "volume_id", "patient_id"]).assign(
+            source="made", width=512, height=512
+        ),
         boxes=pd.DataFrame(boxes, columns=BOX),
         labels=pd.DataFrame(labels, columns=["image_id", "tear"]).astype({"tear": "boolean"}),
     )
@@ -241,7 +245,8 @@ def test_thresholds_are_of_val_alone_and_refused_on_others(tmp_path):
     assert fit_volumes_on_val(changed, options) == points
     write_json(tmp_path / "point.json", points.as_json())
     read = read_volume_points(tmp_path / "point.json")
-    assert read.as_json() == points.as_json() and read.sha256() == points.sha256()
+    assert read.as_json() == points.as_json()
+    assert read.sha256() == points.sha256()
     of_val = tables.detections.assign(score=tables.detections["score"].where(is_test, tables.detections["score"] / 2))
     other = DetectorTables(**{**vars(tables), "detections": of_val})
     with pytest.raises(InputError, match="volume operating point, tear: scores_sha256"):
@@ -263,10 +268,13 @@ def test_a_filtered_slice_counts_for_the_truth_and_an_unknown_one_leaves_the_vol
     gone = ~tables.detections["image_id"].isin(kept["image_id"])
     fewer = DetectorTables(**{**vars(tables), "predicted": kept, "detections": tables.detections[~gone]})
     level = evaluated(fewer, options).volume_level
-    assert level[level["subset"] == "test"]["truth"].sum() == evaluated(tables, options).volume_level.query(
-        "subset == 'test'"
-    )["truth"].sum()
-    clean = next(name for name in test_ids if not tables.labels.set_index("image_id")["tear"][name.split("/")[0] + "/0"])
+    assert (
+        level[level["subset"] == "test"]["truth"].sum()
+        == evaluated(tables, options).volume_level.query("subset == 'test'")["truth"].sum()
+    )
+    clean = next(
+        name for name in test_ids if not tables.labels.set_index("image_id")["tear"][name.split("/")[0] + "/0"]
+    )
     labels = tables.labels.copy()
     labels.loc[labels["image_id"] == clean, "tear"] = pd.NA
     left = tables.predicted[tables.predicted["image_id"] != clean]
@@ -274,7 +282,8 @@ def test_a_filtered_slice_counts_for_the_truth_and_an_unknown_one_leaves_the_vol
     unknown = DetectorTables(**{**vars(tables), "labels": labels, "predicted": left, "detections": held})
     result = evaluated(unknown, options)
     metrics = result.metrics["subsets"]["test"]["volume_level"]["any_class"]
-    assert metrics["unknown"] == 1 and result.volume_level["truth"].isna().sum() == 1
+    assert metrics["unknown"] == 1
+    assert result.volume_level["truth"].isna().sum() == 1
     assert metrics["volumes_in_froc"] == metrics["positives"] + metrics["negatives"]
 
 
@@ -287,7 +296,8 @@ def test_without_negatives_on_val_there_is_no_threshold_and_the_metrics_are_null
     found = tables.detections[tables.detections["image_id"].isin(predicted["image_id"])]
     result = evaluated(DetectorTables(**{**vars(tables), "predicted": predicted, "detections": found}), options_of())
     measured = result.metrics["subsets"]["test"]["volume_level"]["any_class"]
-    assert measured["threshold"] is None and measured["metrics"]["recall"]["value"] is None
+    assert measured["threshold"] is None
+    assert measured["metrics"]["recall"]["value"] is None
     assert "0 negative volumes" in measured["metrics"]["recall"]["reason"]
     assert measured["metrics"]["auroc"]["value"] is not None
     assert result.metrics["subsets"]["val"]["volume_level"]["any_class"]["metrics"]["auroc"]["value"] is None
@@ -301,14 +311,16 @@ def test_a_specificity_out_of_reach_is_told():
     found.loc[clean, "score"] = 1.0
     result = evaluated(DetectorTables(**{**vars(tables), "detections": found}), options_of(specificity=1.0))
     recall = result.metrics["subsets"]["test"]["volume_level"]["any_class"]["metrics"]["recall"]
-    assert recall["value"] is None and "has a specificity of 1 there" in recall["reason"]
+    assert recall["value"] is None
+    assert "has a specificity of 1 there" in recall["reason"]
 
 
 def test_studies_without_volumes_and_splits_that_part_them_are_told():
     tables = cohort()
     nameless = DetectorTables(**{**vars(tables), "images": tables.images.assign(volume_id=None)})
     result = evaluated(nameless, options_of())
-    assert result.metrics["subsets"]["test"]["volume_level"] is None and result.volume_level.empty
+    assert result.metrics["subsets"]["test"]["volume_level"] is None
+    assert result.volume_level.empty
     assert result.metrics["volumes"]["reason"] == "no image names its volume"
     by_patient = evaluated(nameless, options_of(of="patient_id")).metrics["subsets"]["test"]["volume_level"]
     assert by_patient["volumes"] == by_patient["patients"] == 20
@@ -341,7 +353,8 @@ def test_tables_and_curves_hold_the_volumes_by_pseudonym():
     assert list(level.columns) == ["volume", "patient", "truth", "predicted", "score", "slices", "subset"]
     text = level.to_csv()
     assert not any(name in text for name in (*tables.images["volume_id"], *tables.images["patient_id"]))
-    assert level["volume"].is_unique and set(level["subset"]) == {"val", "test"}
+    assert level["volume"].is_unique
+    assert set(level["subset"]) == {"val", "test"}
     curves = result.curves[result.curves["subset"] == "test"]
     roc = curves[curves["curve"] == "volume_roc"]
     area = np.trapezoid(roc["y"], roc["x"])
@@ -354,13 +367,12 @@ def test_the_headline_is_what_subgroups_are_told_by():
     tables = cohort()
     images = tables.images.assign(sex=np.where(tables.images["patient_id"].str[1:].astype(int) % 4 < 2, "F", "M"))
     tables = DetectorTables(**{**vars(tables), "images": images})
-    options = EvaluateDetectorOptions(
-        targets=("tear",), boxes={"headline": "ap_10"}, evaluate=FEW, patient_salt="salt"
-    )
+    options = EvaluateDetectorOptions(targets=("tear",), boxes={"headline": "ap_10"}, evaluate=FEW, patient_salt="salt")
     metrics = evaluated(tables, options).metrics
     assert metrics["headline"] == "ap_10"
     group = metrics["subgroups"]["test"][0]["groups"][0]["metrics"]
-    assert "ap_10" in group and "ap_50" not in group
+    assert "ap_10" in group
+    assert "ap_50" not in group
 
 
 def test_classes_are_told_apart_and_together():
@@ -381,4 +393,5 @@ def test_classes_are_told_apart_and_together():
     assert found["any_class"]["positives"] == alone["any_class"]["positives"]
     assert found["any_class"]["metrics"]["auroc"]["value"] == alone["any_class"]["metrics"]["auroc"]["value"]
     counts = [found["per_class"][name]["positives"] for name in ("tear", "cyst")]
-    assert all(counts) and sum(counts) >= found["any_class"]["positives"]
+    assert all(counts)
+    assert sum(counts) >= found["any_class"]["positives"]

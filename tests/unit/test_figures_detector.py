@@ -17,7 +17,7 @@ from scanline.core.tables import read_table, write_table
 from scanline.predict.detector import detect_samples
 from scanline.train.detection import Detections, load_detection_samples
 
-OUTPUTS = ("training", "precision_recall", "froc", "confusion", "examples")
+OUTPUTS = ("training", "precision_recall", "froc", "volume_roc", "volume_froc", "confusion", "examples")
 
 
 def boxes(corners, scores):

@@ -65,7 +65,8 @@ def refused(name, value, **others):
     with pytest.raises(InputError) as caught:
         check_options(Study, {**STUDY, "models": models}, "a.yaml")
     message = str(caught.value)
-    assert "\n" not in message and "a.yaml: models.yolov8n.ultralytics" in message
+    assert "\n" not in message
+    assert "a.yaml: models.yolov8n.ultralytics" in message
     return message
 
 
@@ -75,14 +76,15 @@ def refused(name, value, **others):
 def test_every_option_is_one_of_the_installed_trainer():
     assert set(UltralyticsOptions.model_fields) - {"gains"} <= set(defaults())
     assert (defaults()["box"], defaults()["cls"], defaults()["cls_pw"], defaults()["dfl"]) == (7.5, 0.5, 0.0, 1.5)
-    assert (BOX_DEFAULT, CLS_DEFAULT) == (defaults()["box"], defaults()["cls"])
+    assert (defaults()["box"], defaults()["cls"]) == (BOX_DEFAULT, CLS_DEFAULT)
 
 
 @pytest.mark.parametrize("name", DROPPED)
 def test_what_is_refused_as_dropped_is_no_option_of_the_installed_trainer(name):
     from ultralytics.cfg import get_cfg
 
-    assert name in REFUSED and name not in defaults()
+    assert name in REFUSED
+    assert name not in defaults()
     if name == "label_smoothing":  # dropped with a warning
         assert not hasattr(get_cfg(overrides={name: 0.1}), name)
     else:
@@ -102,7 +104,8 @@ def test_pasting_changes_nothing_where_there_are_boxes_alone():
         "instances": Instances(boxes, np.zeros((0, 1000, 2), np.float32), bbox_format="xyxy", normalized=False),
     }
     changed = CopyPaste(None, p=1.0)(labels)
-    assert np.array_equal(changed["img"], image) and len(changed["instances"]) == 1
+    assert np.array_equal(changed["img"], image)
+    assert len(changed["instances"]) == 1
 
 
 def test_boxes_are_trained_without_erasing_and_policies_of_classification():
@@ -187,10 +190,11 @@ def test_each_augmentation_changes_the_training_images_and_depends_on_epoch_and_
     images = images_with(tmp_path, **options)
     first = [images[place] for place in range(6)]
     assert any(not torch.equal(one["img"], plain) for one, plain in zip(first, plain_images, strict=True))
-    np.random.seed(1)
+    np.random.seed(1)  # noqa: NPY002  (which ultralytics draws from)
     backwards = [images[place] for place in reversed(range(6))][::-1]
     for one, other in zip(first, backwards, strict=True):
-        assert torch.equal(one["img"], other["img"]) and torch.equal(one["bboxes"], other["bboxes"])
+        assert torch.equal(one["img"], other["img"])
+        assert torch.equal(one["bboxes"], other["bboxes"])
         assert one["img"].shape == (3, SIZE, SIZE)
     if "hsv_v" not in options and "mixup" not in options:
         assert not any((one["img"] == 114).float().mean() > 0.01 for one in first)  # what is uncovered is black
@@ -210,7 +214,9 @@ def test_the_boxes_of_a_mosaic_lie_on_what_is_bright(tmp_path):
         bright = item["img"][0].numpy() > 130
         told = np.zeros_like(bright)
         for x, y, width, height in item["bboxes"].numpy() * SIZE:
-            x1, y1, x2, y2 = (round(float(side)) for side in (x - width / 2, y - height / 2, x + width / 2, y + height / 2))
+            x1, y1, x2, y2 = (
+                round(float(side)) for side in (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+            )
             told[y1:y2, x1:x2] = True
         seen += len(item["bboxes"])
         assert (bright & ~told).mean() < 0.03, epoch  # slivers that the trainer leaves out
@@ -274,7 +280,8 @@ def test_a_stopped_run_with_mixed_images_and_another_optimizer_resumes_to_the_sa
 @pytest.mark.parametrize("name", sorted(REFUSED))
 def test_a_refused_option_is_one_line_with_its_name_and_its_reason(name):
     message = refused(name, 0.5)
-    assert f"no {name} (found 0.5)" in message and REFUSED[name] in message
+    assert f"no {name} (found 0.5)" in message
+    assert REFUSED[name] in message
 
 
 @pytest.mark.parametrize(
@@ -347,14 +354,16 @@ def test_options_of_training_stand_in_their_places():
     assert training_with(UltralyticsOptions(patience=0), study).patience_epochs == 30  # never stops early
     assert trainer_settings(options) == {}
     lines = explain_settings(options, 1, 1)
-    assert lines["lr0"] == "stands in the place of training.learning_rate" and len(lines) == 4
+    assert lines["lr0"] == "stands in the place of training.learning_rate"
+    assert len(lines) == 4
 
 
 def test_gains_of_yolov5_are_taken_to_the_same_multiple_of_the_default_and_told():
     old = UltralyticsOptions(gains="yolov5", box=0.05, cls=0.3, cls_pw=1.0, dfl=1.5)
     assert trainer_settings(old) == {"box": pytest.approx(7.5), "cls": pytest.approx(0.3), "cls_pw": 0.0, "dfl": 1.5}
     lines = explain_settings(old, 3, 1)
-    assert lines["box"].startswith("YOLOv5's 0.05 taken as 7.5") and set(lines) == {"box", "cls", "cls_pw", "dfl"}
+    assert lines["box"].startswith("YOLOv5's 0.05 taken as 7.5")
+    assert set(lines) == {"box", "cls", "cls_pw", "dfl"}
     assert trainer_settings(UltralyticsOptions(box=7.5, cls=0.5)) == {"box": 7.5, "cls": 0.5}
     assert trainer_settings(UltralyticsOptions()) == {}
     assert trainer_settings(UltralyticsOptions(scale=0.5))["scale"] == [0.5, 1.5]
@@ -364,8 +373,9 @@ def test_gains_of_yolov5_are_taken_to_the_same_multiple_of_the_default_and_told(
 def test_what_has_no_effect_is_told():
     given = {"hsv_h": 0.1, "hsv_s": 0.1, "hsv_v": 0.1, "warmup_momentum": 0.8, "close_mosaic": 10, "cls_pw": 0.5}
     lines = explain_settings(UltralyticsOptions(**given), 1, 1)
-    assert lines.keys() == given.keys() and all("no effect" in line for line in lines.values())
+    assert lines.keys() == given.keys()
+    assert all("no effect" in line for line in lines.values())
     others = UltralyticsOptions(hsv_v=0.1, warmup_momentum=0.8, close_mosaic=10, mosaic=1, optimizer="SGD", cls_pw=0.5)
     lines = explain_settings(others, 3, 2)
-    assert lines.keys() == {"cls_pw"} and "no effect" not in lines["cls_pw"]
-
+    assert lines.keys() == {"cls_pw"}
+    assert "no effect" not in lines["cls_pw"]

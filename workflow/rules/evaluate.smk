@@ -1,5 +1,5 @@
 """Stage 7, evaluate. In: raw scores. Out: metrics with patient-level intervals, the frozen operating point, curves,
-a table of images, the price of leakage, and the tasks side by side on one question.
+tables of images and volumes, the price of leakage, tasks side by side on one question, and detectors side by side.
 """
 
 
@@ -320,3 +320,39 @@ rule compare_tasks:
         " --points {input.points:q} --detections {input.detections:q} --splits {input.splits:q}"
         " --labels {input.labels:q} --comparison {output.comparison:q} --table {output.table:q}"
         " --answers {output.answers:q} > {log:q} 2>&1"
+
+
+rule compare_detectors:
+    input:
+        detections=for_each_compared_detector(f"predictions/{RUN_FILES}/detections.parquet"),
+        predicted=for_each_compared_detector(f"predictions/{RUN_FILES}/predicted.parquet"),
+        points=for_each_compared_detector(f"metrics/{RUN_FILES}/operating_point.json"),
+        volume_points=for_each_compared_detector(f"metrics/{RUN_FILES}/volume_operating_point.json"),
+        images="<results>/{study}/curated/images.parquet",
+        boxes="<results>/{study}/curated/boxes.parquet",
+        labels="<results>/{study}/curated/labels.parquet",
+    output:
+        comparison="<results>/{study}/metrics/detector_comparison.json",
+        table=report(
+            "<results>/{study}/metrics/detector_comparison.csv",
+            caption="../report/detector_comparison.rst",
+            category="{study}",
+            subcategory="Metrics",
+            labels={"table": "detectors side by side"},
+        ),
+    log:
+        "<logs>/compare_detectors/{study}.log",
+    benchmark:
+        "<benchmarks>/compare_detectors/{study}.tsv"
+    conda:
+        "../../envs/evaluate.yaml"
+    resources:
+        **job_class("cpu"),
+    params:
+        options=compare_detectors_options,
+        code=code_digest("compare_detectors"),
+    shell:
+        "python workflow/scripts/compare_detectors.py --options {params.options:q} --detections {input.detections:q}"
+        " --predicted {input.predicted:q} --points {input.points:q} --volume-points {input.volume_points:q}"
+        " --images {input.images:q} --boxes {input.boxes:q} --labels {input.labels:q}"
+        " --comparison {output.comparison:q} --table {output.table:q} > {log:q} 2>&1"

@@ -12,7 +12,8 @@ from scanline.evaluate.volume_points import read_volume_points
 
 INPUTS = ("detections", "predicted", "images", "boxes", "labels")
 POINTS = ("operating_point", "volume_operating_point")
-TABLES = ("curves", "box_outcomes", "image_level", "volume_level", "detections_csv", "image_level_csv", "volume_level_csv")
+ALIKE = ("image_level", "volume_level")  # as Parquet and as CSV
+TABLES = ("curves", "box_outcomes", *ALIKE, "detections_csv", *(f"{name}_csv" for name in ALIKE))
 
 
 def main() -> None:

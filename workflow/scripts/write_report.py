@@ -14,7 +14,7 @@ def main() -> None:
     """Run the rule."""
     lists = ("receipts+", "metrics*", "runs*", "study_figures+", "run_figures*", "label_figures*", "environments*")
     sets = ("set_statistics*", "set_evidence*", "set_figures*")
-    optional = ("comparison?", "tasks?", "task_figure?", "label_statistics?", "label_leaks?")
+    optional = ("comparison?", "tasks?", "task_figure?", "detectors?", "label_statistics?", "label_leaks?")
     args = parse_arguments(__doc__, "flow", "rejects", *optional, *lists, *sets, "options", "report")
     options = read_options(ReportOptions, args.options)
     files = StudyFiles(
@@ -28,6 +28,7 @@ def main() -> None:
         run_figures=figures_of_runs([run.kind for run in options.runs], args.run_figures),
         tasks=read_json(args.tasks) if args.tasks else None,
         task_figure=args.task_figure,
+        detectors=read_json(args.detectors) if args.detectors else None,
         label_statistics=read_json(args.label_statistics) if args.label_statistics else None,
         label_leaks=read_json(args.label_leaks) if args.label_leaks else None,
         label_figures=args.label_figures,

@@ -192,7 +192,12 @@ def evaluate_detector(
                 **result.metrics,
                 "yes_or_no": yes_or_no(result, parts[name].images, options, point, name),
                 "volume_level": measure_volumes(
-                    checked[name], volumes[name], volume_points, point.iou_threshold, scoring, ("evaluate_detector", name)
+                    checked[name],
+                    volumes[name],
+                    volume_points,
+                    point.iou_threshold,
+                    scoring,
+                    ("evaluate_detector", name),
                 ),
             }
             for name, result in results.items()

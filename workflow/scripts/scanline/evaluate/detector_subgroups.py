@@ -22,8 +22,8 @@ from scanline.evaluate.subgroups import MetricsOf
 def shown_metrics(tables: DetectionTables, point: DetectorPoint, headline: Headline) -> MetricsOf:
     """The headline AP (mean over the classes), and at the frozen threshold what is found of boxes and of images.
 
-    The names are those of the first table of a report: that of the AP, sensitivity (boxes found), false_positives_per_image,
-    image_sensitivity, image_specificity.
+    The names are those of the first table of a report: that of the AP, sensitivity (boxes found),
+    false_positives_per_image, image_sensitivity, image_specificity.
     """
     coco = CocoMetrics(tables, (headline,))
     lesions = LesionMetrics(tables, match_detections(tables, (point.iou_threshold,)), point.threshold)

@@ -41,7 +41,11 @@ def volumes_of_subsets(
         return dict.fromkeys(checked), NO_VOLUMES
     owner = images.set_index("image_id")[options.of]
     held = pd.DataFrame(
-        [(name, volume) for name, one in checked.items() for volume in owner.reindex(list(one.images)).dropna().unique()],
+        [
+            (name, volume)
+            for name, one in checked.items()
+            for volume in owner.reindex(list(one.images)).dropna().unique()
+        ],
         columns=["subset", "volume"],
     )
     if held["volume"].duplicated().any():
@@ -144,7 +148,9 @@ def volume_curves(tables: DetectionTables, volumes: Volumes | None, iou_threshol
     froc = VolumeFroc(tables, match_detections(tables, (iou_threshold,)), volumes).table()
     froc = froc.rename(columns={"false_positives_per_volume": "x", "sensitivity": "y"})
     parts.append(froc.assign(curve="volume_froc_" + froc["found"], iou_threshold=iou_threshold))
-    return pd.concat([part[CURVE_COLUMNS] for part in parts if len(part)] or parts[:1], ignore_index=True)[CURVE_COLUMNS]
+    return pd.concat([part[CURVE_COLUMNS] for part in parts if len(part)] or parts[:1], ignore_index=True)[
+        CURVE_COLUMNS
+    ]
 
 
 def volume_level(volumes: Volumes | None, points: VolumePoints, salt: str) -> pd.DataFrame:
@@ -164,7 +170,9 @@ def volume_level(volumes: Volumes | None, points: VolumePoints, salt: str) -> pd
             "volume": [pseudonym(str(name), salt) for name in volumes.ids],
             "patient": [None if patient is None else pseudonym(str(patient), salt) for patient in volumes.patients],
             "truth": pd.array([None if np.isnan(one) else bool(one) for one in truth], dtype="boolean"),
-            "predicted": pd.array([None if point is None else bool(one >= point.threshold) for one in score], "boolean"),
+            "predicted": pd.array(
+                [None if point is None else bool(one >= point.threshold) for one in score], "boolean"
+            ),
             "score": score,
             "slices": volumes.slices.astype(np.int64),
         }

@@ -1,8 +1,8 @@
 """FROC with false positives counted by volume: the share of boxes found, and of volumes in which a box is found.
 
-The rates are those of LUNA16, a scan being its unit too: Setio et al., Medical Image Analysis 42 (2017) 1-13. A lesion has a
-box on each slice that shows it, and each such box is one to be found. Each class is measured on the volumes of which
-every slice is known for it: where some are not, false positives could not be counted.
+The rates are those of LUNA16, a scan being its unit too: Setio et al., Medical Image Analysis 42 (2017) 1-13. A lesion
+has a box on each slice that shows it, and each such box is one to be found. Each class is measured on the volumes of
+which every slice is known for it: where some are not, false positives could not be counted.
 """
 
 from dataclasses import dataclass

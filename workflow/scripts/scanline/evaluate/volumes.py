@@ -146,7 +146,7 @@ def gather_volumes(
         (['a', 'b'], [1.0, 0.0], [0.7, 0.0])
     """
     names = images.set_index("image_id")[column].reindex(list(tables.images))
-    volume, ids = pd.factorize(names.to_numpy(dtype=object, na_value=None))
+    volume, ids = pd.factorize(names.astype(object).where(names.notna(), None).to_numpy(dtype=object))
     if not len(ids):
         return None
     volume = volume.astype(np.intp)

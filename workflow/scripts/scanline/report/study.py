@@ -12,6 +12,7 @@ from scanline.core.errors import InputError
 from scanline.figures.numbers import format_count, format_difference, format_share, spell
 from scanline.figures.options import DETECTION_SET_FIGURES
 from scanline.report.detection_set import describe_detection_set
+from scanline.report.detector_comparison import describe_detector_comparison
 from scanline.report.environments import describe_environments
 from scanline.report.headline import Cell, headline_tables
 from scanline.report.kinds import KINDS as TASK_KINDS
@@ -50,6 +51,7 @@ class StudyFiles:
         run_figures: Figures of each run by name.
         tasks: task_comparison.json; None where no two tasks answer one question.
         task_figure: The figure of it; None without.
+        detectors: detector_comparison.json; None where none are compared.
         label_statistics: label_statistics.json; None where the study does not ask for a label analysis.
         label_leaks: label_leaks.json; None without.
         label_figures: The figures of LABEL_FIGURES; none without.
@@ -69,6 +71,7 @@ class StudyFiles:
     run_figures: Sequence[Mapping[str, Path]]
     tasks: Mapping[str, Any] | None = None
     task_figure: Path | None = None
+    detectors: Mapping[str, Any] | None = None
     label_statistics: Mapping[str, Any] | None = None
     label_leaks: Mapping[str, Any] | None = None
     label_figures: Sequence[Path] = ()
@@ -99,6 +102,7 @@ def describe_study(options: ReportOptions, files: StudyFiles) -> dict[str, Any]:
         "tasks": describe_task_comparison(files.tasks, files.task_figure)
         if files.tasks and files.task_figure
         else None,
+        "detectors": describe_detector_comparison(files.detectors) if files.detectors else None,
         "label_analysis": describe_label_analysis(
             files.label_statistics,
             files.label_leaks,

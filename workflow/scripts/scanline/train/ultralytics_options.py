@@ -1,8 +1,9 @@
 """Options of ultralytics' trainer under its own names, and what becomes of those that it, or YOLOv5, had before.
 
-Checked against ultralytics 8.4.190 (cfg/default.yaml, cfg/__init__.py, data/augment.py, utils/loss.py), which the tests
-compare with what is installed. What YOLOv5 meant by its names: its data/hyps/hyp.scratch-low.yaml, train.py (`cls` times
-classes / 80) and utils/loss.py (no class loss for a single class), release 7.0. This module does not import torch.
+Checked against ultralytics 8.4.190 (cfg/default.yaml, cfg/__init__.py, data/augment.py, utils/loss.py); the tests
+compare it with what is installed. What YOLOv5 meant by its names: data/hyps/hyp.scratch-low.yaml, train.py (`cls` times
+classes / 80) and utils/loss.py (no class loss for a single class) of its release 7.0. This module does not import
+torch.
 """
 
 from typing import Annotated, Any, Literal, Self
@@ -23,10 +24,11 @@ REFUSED = {
     "obj": f"{NO_OBJECTNESS}: leave it out",
     "obj_pw": f"{NO_OBJECTNESS}: leave it out",
     "label_smoothing": "ultralytics has removed it and would drop it with a warning: leave it out",
+    "anchors": "today's heads have no anchors: leave it out",
     "anchor_t": "today's heads have no anchors to fit boxes to: leave it out",
     "iou_t": "boxes are assigned by score and overlap together, without a threshold: leave it out",
     "fl_gamma": "the class loss is binary cross-entropy, there is no focal loss: leave it out",
-    "image_weights": "the trainer draws each image once an epoch: give the split an oversample policy for train instead",
+    "image_weights": "each image is drawn once an epoch: give the split an oversample policy for train instead",
     "copy_paste": f"{NO_SEGMENTS}: it would have no effect, leave it out",
     "copy_paste_mode": f"{NO_SEGMENTS}: it would have no effect, leave it out",
     "erasing": f"{CLASSIFICATION_ONLY}: it would have no effect on boxes, leave it out",
@@ -64,8 +66,8 @@ class UltralyticsOptions(Options):
 
     gains: Literal["ultralytics", "yolov5"] = Field(
         default="ultralytics",
-        description="Whose scale box, cls and cls_pw are given in. yolov5: they are taken to today's as the same multiple"
-        " of the default (box 0.05 to 7.5, cls 0.5 to 0.5); cls_pw must be 1, YOLOv5's weight of positives.",
+        description="Whose scale box, cls and cls_pw are given in. yolov5: taken to today's as the same multiple of the"
+        " default (box 0.05 to 7.5, cls 0.5 to 0.5); cls_pw must be 1, YOLOv5's weight of positives.",
     )
     single_cls: bool | None = Field(
         default=None, description="All boxes are of one class; the tasks trained so must have one target."
@@ -137,7 +139,7 @@ class UltralyticsOptions(Options):
     def _of_one_scale(self) -> Self:
         if self.gains == "yolov5" and self.cls_pw not in (None, 1.0):
             raise ValueError(
-                f"cls_pw 1 with gains yolov5, found {self.cls_pw:g}: there it weights positives, which today's loss cannot"
+                f"cls_pw 1 with gains yolov5, found {self.cls_pw:g}: it weights positives, which today's loss cannot"
             )
         if self.gains == "ultralytics" and self.box is not None and self.box < LOWEST_BOX:
             raise ValueError(
