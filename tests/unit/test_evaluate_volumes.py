@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from boxed_volumes import SIDES, cohort
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
@@ -23,8 +24,6 @@ from scanline.evaluate.volume_options import VolumeOptions
 from scanline.evaluate.volume_points import read_volume_points
 from scanline.evaluate.volumes import gather_volumes, score_volumes, truth_of_volumes
 
-SIDES = {"x": 10.0, "y": 10.0, "width": 20.0, "height": 20.0}
-BOX = ["image_id", "label", "x", "y", "width", "height"]
 FEW = EvaluateOptions(bootstrap_resamples=100)
 
 
@@ -159,38 +158,6 @@ def test_froc_does_not_depend_on_the_order_of_rows(seed):
 
 
 # --- the whole evaluation -------------------------------------------------------------------------------------------
-
-
-def cohort(seed=3, patients=40, of="volume_id"):
-    """Volumes of three to six slices in val and test; each second patient has two; every third is positive."""
-    rng = np.random.default_rng(seed)
-    images, boxes, labels, found, predicted = [], [], [], [], []
-    for patient in range(patients):
-        subset = "val" if patient % 2 else "test"
-        for knee in range(1 + patient % 2):
-            volume = f"v{patient}-{knee}"
-            is_torn = (patient + knee) % 3 == 0
-            for position in range(int(rng.integers(3, 7))):
-                image = f"{volume}/{position}"
-                torn = is_torn and position < 2
-                images.append([image, volume, f"p{patient}"])
-                labels.append([image, torn])
-                predicted.append([image, subset])
-                if torn:
-                    boxes.append([image, "tear", *SIDES.values()])
-                for _ in range(int(rng.integers(0, 3))):
-                    score = float(np.clip(rng.normal(0.55 if torn else 0.4, 0.15), 0.01, 0.99))
-                    x = SIDES["x"] + (0 if torn and rng.random() < 0.7 else 100)
-                    found.append([image, "tear", x, *list(SIDES.values())[1:], score, subset])
-    return DetectorTables(
-        detections=pd.DataFrame(found, columns=[*BOX, "score", "subset"]),
-        predicted=pd.DataFrame(predicted, columns=["image_id", "subset"]),
-        images=pd.DataFrame(images, columns=["image_id", "volume_id", "patient_id"]).assign(
-            source="made", width=512, height=512
-        ),
-        boxes=pd.DataFrame(boxes, columns=BOX),
-        labels=pd.DataFrame(labels, columns=["image_id", "tear"]).astype({"tear": "boolean"}),
-    )
 
 
 def options_of(**volumes):

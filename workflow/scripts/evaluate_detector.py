@@ -10,15 +10,14 @@ from scanline.evaluate.detector_options import EvaluateDetectorOptions
 from scanline.evaluate.detector_point import read_detector_point
 from scanline.evaluate.volume_points import read_volume_points
 
-INPUTS = ("detections", "predicted", "images", "boxes", "labels")
-POINTS = ("operating_point", "volume_operating_point")
+FILES = ("detections", "predicted", "images", "boxes", "labels", "metrics", "operating_point", "volume_operating_point")
 ALIKE = ("image_level", "volume_level")  # as Parquet and as CSV
 TABLES = ("curves", "box_outcomes", *ALIKE, "detections_csv", *(f"{name}_csv" for name in ALIKE))
 
 
 def main() -> None:
     """Run the rule."""
-    args = parse_arguments(__doc__, *INPUTS, "metrics", *POINTS, *TABLES, "options")
+    args = parse_arguments(__doc__, *FILES, *TABLES, "options")
     options = read_options(EvaluateDetectorOptions, args.options)
     tables = DetectorTables(
         detections=read_table(args.detections),
@@ -36,7 +35,7 @@ def main() -> None:
     for name, table in zip(TABLES, (*made, result.detections, result.image_level, result.volume_level), strict=True):
         write_table(table, getattr(args, name))
     write_json(args.metrics, result.metrics)
-    test, first = result.metrics["subsets"]["test"], result.metrics["headline"]
+    test, first = result.metrics["subsets"]["test"], options.boxes.headline
     values = [test["metrics"][first], test["yes_or_no"]["image"]["any_class"]["metrics"]["f1"]]
     shown = ", ".join("undefined" if one["value"] is None else f"{one['value']:.4f}" for one in values)
     logger.info("test: %d images, %s, F1 of images: %s", test["images"], first, shown)
