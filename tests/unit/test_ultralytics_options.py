@@ -12,6 +12,7 @@ from ultralytics_job import SIZE, make_job, make_samples, train
 from scanline.config import Study, check_names
 from scanline.core.errors import InputError
 from scanline.core.options import check_options, read_options
+from scanline.train.detector_model import TunedModel
 from scanline.train.options import ModelOptions, TrainingOptions
 from scanline.train.study_options import StudyModel
 from scanline.train.ultralytics_detector import import_ultralytics
@@ -19,7 +20,6 @@ from scanline.train.ultralytics_options import (
     BOX_DEFAULT,
     CLS_DEFAULT,
     REFUSED,
-    UltralyticsModel,
     UltralyticsOptions,
     explain_settings,
     trainer_settings,
@@ -57,7 +57,7 @@ def job_with(channels=3, **options):
     given = {name: options.pop(name) for name in ("epochs", "learning_rate") if name in options}
     job = make_job(channels=channels, **given)
     network = {**job.model.model_dump(), "ultralytics": options}
-    return replace(job, model=UltralyticsModel(**network))
+    return replace(job, model=TunedModel(**network))
 
 
 def refused(name, value, **others):
@@ -326,7 +326,7 @@ def test_a_network_without_the_section_is_told_to_the_trainer_as_before():
     plain = StudyModel(architecture="yolov8n", weights="none")
     assert plain.network().keys() == ModelOptions.model_fields.keys()
     told = StudyModel(architecture="yolov8n", weights="none", ultralytics={"mosaic": 1.0}).network()
-    assert UltralyticsModel(**told).ultralytics.mosaic == 1.0
+    assert TunedModel(**told).ultralytics == {"gains": "ultralytics", "mosaic": 1.0}
 
 
 def test_the_rule_reads_both_kinds_of_networks():
@@ -339,7 +339,7 @@ def test_the_rule_reads_both_kinds_of_networks():
     task = {"kind": "detect", "targets": ["bleed"]}
     for network, kind in (
         (StudyModel(architecture="yolov8n", weights="none"), ModelOptions),
-        (StudyModel(architecture="yolov8n", weights="none", ultralytics={"mosaic": 1.0}), UltralyticsModel),
+        (StudyModel(architecture="yolov8n", weights="none", ultralytics={"mosaic": 1.0}), TunedModel),
     ):
         text = json.dumps({"task": task, "model": network.network(), "training": {}})
         assert type(read_options(TrainDetectorOptions, text).model) is kind

@@ -6,9 +6,9 @@ from typing import Any
 from scanline.core.command_line import parse_arguments, run
 from scanline.core.options import Options, read_options
 from scanline.train.detection import DetectionJob, detector_family, fit_detector, load_detection_samples, require_boxes
-from scanline.train.options import DetectTask, ModelOptions, TrainingOptions
+from scanline.train.detector_model import DetectorModel
+from scanline.train.options import DetectTask, TrainingOptions
 from scanline.train.run import train_in_store
-from scanline.train.ultralytics_options import UltralyticsModel
 
 TABLES = ("pixels", "index", "images", "boxes", "labels", "split")
 SAME = ("receipt", "weights", "store", "code", "seed", "threads", "gpus")
@@ -18,7 +18,7 @@ class TrainDetectorOptions(Options):
     """The part of the study file that this rule depends on."""
 
     task: DetectTask
-    model: UltralyticsModel | ModelOptions
+    model: DetectorModel
     training: TrainingOptions
 
 

@@ -375,6 +375,13 @@ def _count_taken(facts: Mapping[str, Any]) -> str:
     return f", {format_count(taken)} tensors taken" if taken else ""
 
 
+def _notes(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the trainer made of options that do not speak for themselves."""
+    notes = facts.get("ultralytics_notes") or {}
+    words = "; ".join(f"{name}: {line}" for name, line in notes.items())
+    return [("Options of the trainer", words)] if notes else []
+
+
 def describe_training(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Facts of a training: name and value, in words."""
 
@@ -397,6 +404,7 @@ def describe_training(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Time", NOT_RECORDED if seconds is None else format_seconds(float(seconds))),
         ("Images a second", NOT_RECORDED if speed is None else format_value(float(speed), 1)),
         ("Versions", ", ".join(f"{k} {v}" for k, v in sorted(facts.get("versions", {}).items()))),
+        *_notes(facts),
         ("Environment", text("environment")),
         ("Git commit", text("git_commit")),
     ]

@@ -41,9 +41,10 @@ class StudyModel(ModelOptions):
         return self
 
     def network(self) -> dict[str, Any]:
-        """The network alone, plain values: those of `ModelOptions`, or of `UltralyticsModel` where it has options."""
-        kept = {*ModelOptions.model_fields, *(("ultralytics",) if self.ultralytics else ())}
-        return self.model_dump(mode="json", include=kept)
+        """The network alone, plain values: those of `ModelOptions`, or of `TunedModel` where it has options."""
+        values = self.model_dump(mode="json", include=set(ModelOptions.model_fields))
+        own = self.ultralytics.model_dump(mode="json", exclude_none=True) if self.ultralytics else {}
+        return {**values, "ultralytics": own} if own else values
 
     def training_over(self, training: TrainingOptions) -> TrainingOptions:
         """The study's `training` with this network's own options laid over it."""

@@ -32,13 +32,15 @@ import scanline.core.torchvision_compat  # noqa: F401  (has to come before ultra
 from scanline.core.errors import InputError
 from scanline.core.files import read_json, written_aside
 from scanline.core.log import logger
+from scanline.core.options import check_options
 from scanline.prepare.yolo_export import YoloSubset, write_yolo
 from scanline.train.detection import DetectionJob, Detections, DetectionSamples, DetectorSpec
+from scanline.train.detector_model import TunedModel
 from scanline.train.device import choose_precision, describe_device
 from scanline.train.model_store import BEST, CHECKPOINT
 from scanline.train.options import BoxAugmentation, TrainingOptions
 from scanline.train.processes import current_processes, require_parts
-from scanline.train.ultralytics_options import UltralyticsModel, explain_settings, trainer_settings, training_with
+from scanline.train.ultralytics_options import UltralyticsOptions, explain_settings, trainer_settings, training_with
 
 # Shift and zoom of training images. Ultralytics' defaults are 0.1 and 0.5 (cfg/default.yaml), made for photographs;
 # heads in CT are of much the same size, so that half of its zoom is taken.
@@ -221,11 +223,17 @@ def _spec(job: DetectionJob, train: DetectionSamples) -> DetectorSpec:
     )
 
 
+def _own_options(job: DetectionJob) -> UltralyticsOptions | None:
+    if not isinstance(job.model, TunedModel):
+        return None
+    return check_options(UltralyticsOptions, job.model.ultralytics, "--options: model.ultralytics")
+
+
 def _with_own_options(job: DetectionJob) -> tuple[DetectionJob, dict[str, str]]:
     """The job with the trainer's own options in their places, and a line for each that does not speak for itself."""
-    if not isinstance(job.model, UltralyticsModel):
+    options = _own_options(job)
+    if options is None:
         return job, {}
-    options = job.model.ultralytics
     notes = explain_settings(options, job.model.channels, len(job.task.targets))
     for name, line in notes.items():
         logger.info("ultralytics.%s: %s", name, line)
@@ -257,7 +265,7 @@ def _check_batches(training: TrainingOptions, n_train: int, processes: int) -> N
 
 def _settings(job: DetectionJob, spec: DetectorSpec, work: Path, processes: int) -> dict[str, Any]:
     """Ultralytics' options; those that are not here are without effect, or at the defaults of its cfg/default.yaml."""
-    training, on_gpu = job.training, job.device.type == "cuda"
+    training, on_gpu, options = job.training, job.device.type == "cuda", _own_options(job)
     is_half = on_gpu and choose_precision(training.precision, job.device) is torch.bfloat16
     return {
         "task": "detect",
@@ -288,7 +296,7 @@ def _settings(job: DetectionJob, spec: DetectorSpec, work: Path, processes: int)
         "plots": False,
         "verbose": False,
         **augmentation_settings(job.task.augmentation),
-        **(trainer_settings(job.model.ultralytics) if isinstance(job.model, UltralyticsModel) else {}),
+        **(trainer_settings(options) if options else {}),
     }
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from scanline.core.options import Options
-from scanline.train.options import ModelOptions, TrainingOptions
+from scanline.train.options import TrainingOptions
 
 BOX_DEFAULT, CLS_DEFAULT = 7.5, 0.5  # ultralytics' default gains
 YOLOV5_BOX_DEFAULT, YOLOV5_CLS_DEFAULT = 0.05, 0.5
@@ -149,12 +149,6 @@ class UltralyticsOptions(Options):
         if isinstance(self.scale, tuple) and not 0 < self.scale[0] <= self.scale[1]:
             raise ValueError("a scale from a smaller to a larger factor, both above 0")
         return self
-
-
-class UltralyticsModel(ModelOptions):
-    """A network of ultralytics with options of its trainer; one without them is `ModelOptions`."""
-
-    ultralytics: UltralyticsOptions = Field(description="Options of ultralytics' trainer.")
 
 
 def training_with(options: UltralyticsOptions, training: TrainingOptions) -> TrainingOptions:
