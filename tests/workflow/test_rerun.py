@@ -117,6 +117,7 @@ REACHED_BY = {
     "evaluate/surfaces.py": {"evaluate_segmenter"},
     "evaluate/leakage.py": {"compare_splits"},
     "evaluate/task_comparison.py": {"compare_tasks"},
+    "evaluate/detector_comparison.py": {"compare_detectors"},
     "figures/style.py": {*PLOTS, RECEIPT},
     "figures/multilabel.py": {"plot_multilabel"},
     "figures/label_analysis.py": {"plot_label_analysis"},
@@ -152,6 +153,8 @@ def run_of(job: str) -> list[str]:
     rule, _, *rest = job.split("/")
     if rule in {"compare_tasks", "plot_task_comparison"}:
         return ["grouped"]
+    if rule == "compare_detectors":
+        return ["grouped", "detect"]
     if rule == "weigh_labels":
         return [*rest, "multilabel"]
     if rule in {"augment_images", "merge_augmented", "cache_augmented"}:  # the task that names the augmentation
@@ -382,7 +385,7 @@ OPTIONS = {
     "training of one network": ({"models": {"yolo": {"training": {"epochs": 1}}}}, {"train_detector yolo/"}),
     "resampling": (
         {"evaluate": {"bootstrap_resamples": 101}},
-        {*EVALUATE, "compare_splits", "compare_tasks"},
+        {*EVALUATE, "compare_splits", "compare_tasks", "compare_detectors"},
     ),
     "operating point": (
         {"evaluate": {"operating_point": "youden"}},
@@ -390,6 +393,12 @@ OPTIONS = {
     ),
     "when a pixel counts": ({"evaluate": {"masks": {"min_predicted_pixels": 5}}}, {"evaluate_segmenter"}),
     "when a box counts": ({"evaluate": {"boxes": {"iou_threshold": 0.3}}}, {"evaluate_detector"}),
+    "how a volume is told": ({"evaluate": {"volumes": {"score": "top_k_mean"}}}, {"evaluate_detector"}),
+    "option of a trainer": ({"models": {"yolo": {"ultralytics": {"mosaic": 0.6}}}}, {"train_detector yolo/"}),
+    "comparison": (
+        {"detector_comparisons": {"families": {"title": "Which family?"}}},
+        {"compare_detectors"},
+    ),
     "resolution of figures": ({"figures": {"resolution_dpi": 60}}, PLOTS),
     "question": ({"questions": {"haemorrhage_on_slice": {"title": "Is there one?"}}}, {"compare_tasks"}),
     "title": ({"title": "Another"}, PAGES),
@@ -464,7 +473,7 @@ def test_a_run_added_trains_itself_alone(unchanged, all_jobs, task, model, seed)
         f"evaluate_{scorer}",
         f"plot_{scorer}",
     }
-    shared = {"compare_tasks", *PAGES} | ({"compare_splits"} if task == "classify" else set())
+    shared = {"compare_tasks", *PAGES, *{"classify": ["compare_splits"], "detect": ["compare_detectors"]}.get(task, [])}
     assert planned - own == and_followers(all_jobs, shared)
 
 
