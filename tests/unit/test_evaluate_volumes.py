@@ -269,6 +269,9 @@ def test_without_negatives_on_val_there_is_no_threshold_and_the_metrics_are_null
     assert measured["metrics"]["auroc"]["value"] is not None
     assert result.metrics["subsets"]["val"]["volume_level"]["any_class"]["metrics"]["auroc"]["value"] is None
     assert result.volume_level["predicted"].isna().all()
+    of_val = result.metrics["subsets"]["val"]["volume_level"]["any_class"]["metrics"]
+    assert of_val["auprc"]["value"] is None  # it would be 1 whatever the scores
+    assert of_val["auprc"]["reason"] == of_val["auroc"]["reason"] == "no volume is negative"
 
 
 def test_a_specificity_out_of_reach_is_told():

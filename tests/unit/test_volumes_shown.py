@@ -1,5 +1,6 @@
 """Volumes and the headline in figures and report, from what evaluation makes of a made cohort."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -75,6 +76,10 @@ def test_the_first_table_begins_with_the_headline_and_ends_with_volumes(torn, na
     level = torn.metrics["subsets"]["test"]["volume_level"]["any_class"]["metrics"]
     assert table.rows[0].cells[-3:] == (level["auroc"], level["recall"], level["specificity"])
     assert table.rows[0].cells[0] == torn.metrics["subsets"]["test"]["metrics"]["ap_10"]
+    without = copy.deepcopy(torn.metrics)
+    without["subsets"]["test"]["volume_level"]["any_class"]["metrics"]["auroc"]["value"] = None
+    (fewer,) = headline_tables([RUN], [without], [], {"grouped": True})
+    assert fewer.heads == table.heads[:-3]
     (plain,) = headline_tables([RUN], [nameless.metrics], [], {"grouped": True})
     assert plain.heads == tuple(title for title, _ in KINDS["detect"].headline.values())
 

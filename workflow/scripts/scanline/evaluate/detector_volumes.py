@@ -115,6 +115,9 @@ def _measure_row(
         options=options,
         stream=stream,
     )
+    areas = {name: _of_volumes(result["metrics"][name]) for name in AREAS}
+    if areas["auroc"]["value"] is None:  # without negatives the other area is 1 whatever the scores
+        areas = dict.fromkeys(AREAS, areas["auroc"])
     reason = "" if point else points.reasons.get(row, points.reasons.get("volumes", ""))
     nothing = {"value": None, "low": None, "high": None, "reason": reason, "undefined_resamples": None}
     return {
@@ -124,10 +127,15 @@ def _measure_row(
         "threshold": point.threshold if point else None,
         "confusion": result["confusion"] if point else None,
         "metrics": {
-            **{name: result["metrics"][name] for name in AREAS},
-            **{name: result["metrics"][name] if point else nothing for name in AT_THRESHOLD},
+            **areas,
+            **{name: _of_volumes(result["metrics"][name]) if point else nothing for name in AT_THRESHOLD},
         },
     }
+
+
+def _of_volumes(estimate_: dict[str, Any]) -> dict[str, Any]:
+    """An estimate of which the reason speaks of volumes."""
+    return {**estimate_, "reason": estimate_["reason"] and estimate_["reason"].replace("image", "volume")}
 
 
 def volume_curves(tables: DetectionTables, volumes: Volumes | None, iou_threshold: float) -> pd.DataFrame:

@@ -92,7 +92,8 @@ Columns = Mapping[str, tuple[str, Sequence[str]]]
 def columns_of(kind: str, metrics: Sequence[Mapping[str, Any]]) -> Columns:
     """The columns of the first table of some models of a kind, as `Kind.headline`.
 
-    Of detection the AP that the study's evaluation names comes first, and volumes come last where there are any.
+    Of detection the AP that the study's evaluation names comes first, and volumes come last where some are positive
+    and some negative.
 
     Args:
         kind: Of the tasks.
@@ -104,8 +105,14 @@ def columns_of(kind: str, metrics: Sequence[Mapping[str, Any]]) -> Columns:
     named = {values.get("headline", FIRST_AP) for values in metrics}
     first = named.pop() if len(named) == 1 else FIRST_AP
     columns = {first: (AVERAGE_PRECISIONS[first], ("metrics", first)), **columns}
-    told = [values["volumes"] for values in metrics if values["subsets"]["test"].get("volume_level")]
+    told = [values["volumes"] for values in metrics if _tells_volumes_apart(values["subsets"]["test"])]
     return {**columns, **headline_columns(told[0]["specificity"])} if told else columns
+
+
+def _tells_volumes_apart(subset: Mapping[str, Any]) -> bool:
+    """Whether there are volumes with and without a lesion to be told apart."""
+    area = look_up(subset, ("volume_level", "any_class", "metrics", "auroc"))
+    return area is not None and area["value"] is not None
 
 
 def headline_of(columns: Columns, subset: Mapping[str, Any]) -> tuple[Estimate | None, ...]:
