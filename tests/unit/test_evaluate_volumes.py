@@ -137,6 +137,7 @@ def test_froc_leaves_out_volumes_with_an_unknown_slice_and_says_why_it_is_undefi
     assert froc.volumes_counted.tolist() == [3]
     values = froc(np.ones((1, tables.cluster_count)))
     assert values["tear.box_sensitivity_at_8"][0] == 0  # b's box is never found
+    assert froc.table()["false_positives_per_volume"].max() == pytest.approx(2 / 3)  # b1 and c1, in b, c and d
     without = froc_of(images, truth.iloc[:0], found, labels.assign(tear=pd.array([False] * 6, dtype="boolean")))
     result = estimate(without[0], without[1].cluster_count, FEW)
     one = result["tear.volume_mean_sensitivity"]
