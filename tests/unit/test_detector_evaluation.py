@@ -10,7 +10,7 @@ from PIL import Image
 
 from scanline.core.errors import InputError
 from scanline.evaluate.detection import evaluate_detection
-from scanline.evaluate.detector import DetectorTables, evaluate_detector, fit_on_val
+from scanline.evaluate.detector import DetectorTables, evaluate_detector, fit_on_val, fit_volumes_on_val
 from scanline.evaluate.detector_options import BoxOptions, EvaluateDetectorOptions
 from scanline.evaluate.detector_point import read_detector_point
 from scanline.evaluate.options import EvaluateOptions
@@ -23,6 +23,11 @@ from scanline.train.detection import Detections, DetectorSpec, load_detection_sa
 OPTIONS = EvaluateDetectorOptions(
     targets=("bleed",), evaluate=EvaluateOptions(bootstrap_resamples=100), patient_salt="salt"
 )
+
+
+def evaluate(tables, options, point):
+    """The evaluation with the volumes' thresholds fitted on the same tables."""
+    return evaluate_detector(tables, options, point, fit_volumes_on_val(tables, options))
 
 
 class Oracle:
@@ -164,9 +169,9 @@ def test_the_threshold_is_frozen_on_val(study, tmp_path):
 
     assert fit_on_val(changed("test"), OPTIONS) == point  # it looks at nothing but val
     assert fit_on_val(changed("val"), OPTIONS) != point
-    assert evaluate_detector(changed("test"), OPTIONS, point).metrics["threshold"] == point.threshold
+    assert evaluate(changed("test"), OPTIONS, point).metrics["threshold"] == point.threshold
     with pytest.raises(InputError, match="tables_sha256"):
-        evaluate_detector(changed("val"), OPTIONS, point)
+        evaluate(changed("val"), OPTIONS, point)
 
 
 def test_the_order_of_rows_does_not_matter_to_the_digest(study):
@@ -189,7 +194,7 @@ def test_a_fixed_threshold_and_a_val_without_detections(study):
     empty = DetectorTables(tables.detections.iloc[:0], tables.predicted, tables.images, tables.boxes, tables.labels)
     point = fit_on_val(empty, OPTIONS)
     assert (point.threshold, point.criterion) == (0.5, 0.0)
-    result = evaluate_detector(empty, OPTIONS, point)
+    result = evaluate(empty, OPTIONS, point)
     assert result.metrics["subsets"]["test"]["metrics"]["ap_50"]["value"] == 0
     assert result.detections["class"].isna().all()
     assert len(result.detections) == len(result.image_level) == 54
@@ -203,7 +208,7 @@ def test_a_fixed_threshold_and_a_val_without_detections(study):
 def test_the_two_tables_of_images(study):
     tables = tables_of(*study)
     point = fit_on_val(tables, OPTIONS)
-    result = evaluate_detector(tables, OPTIONS, point)
+    result = evaluate(tables, OPTIONS, point)
     found = result.detections
     assert found.columns.tolist() == ["image", "class", "confidence", "xmin", "ymin", "xmax", "ymax", "subset"]
     called = tables.detections[tables.detections["score"] >= point.threshold]
@@ -232,7 +237,7 @@ def test_the_two_tables_of_images(study):
 
 def test_yes_or_no_is_counted_on_images_volumes_and_patients(study):
     tables = tables_of(*study)
-    result = evaluate_detector(tables, OPTIONS, fit_on_val(tables, OPTIONS))
+    result = evaluate(tables, OPTIONS, fit_on_val(tables, OPTIONS))
     table = result.image_level[result.image_level["subset"] == "test"]
     part = result.metrics["subsets"]["test"]["yes_or_no"]
     counts = part["image"]["any_class"]["confusion"]
@@ -255,7 +260,7 @@ def test_yes_or_no_is_counted_on_images_volumes_and_patients(study):
 
 def test_perfect_detections_are_perfect_everywhere(study):
     tables = tables_of(*study, Oracle(study[1], exact=True))
-    metrics = evaluate_detector(tables, OPTIONS, fit_on_val(tables, OPTIONS)).metrics
+    metrics = evaluate(tables, OPTIONS, fit_on_val(tables, OPTIONS)).metrics
     json.dumps(metrics, allow_nan=False)
     assert metrics["threshold"] == 0.375
     for result in metrics["subsets"].values():
@@ -268,12 +273,12 @@ def test_a_test_without_images_is_refused(study):
     predicted = tables.predicted[tables.predicted["subset"] != "test"]
     part = DetectorTables(tables.detections, predicted, tables.images, tables.boxes, tables.labels)
     with pytest.raises(InputError, match="subset test"):
-        evaluate_detector(part, OPTIONS, fit_on_val(part, OPTIONS))
+        evaluate(part, OPTIONS, fit_on_val(part, OPTIONS))
 
 
 def test_examples_show_each_slice_once_among_the_found(study):
     tables = tables_of(*study)
-    boxes = evaluate_detector(tables, OPTIONS, fit_on_val(tables, OPTIONS)).boxes
+    boxes = evaluate(tables, OPTIONS, fit_on_val(tables, OPTIONS)).boxes
     test = boxes[boxes["subset"] == "test"]
     # Each image is a patient of its own here; tests of `picture_grid` mix them.
     chosen = choose_all(test, {image_id: image_id for image_id in test["image_id"]}, 2)
@@ -295,7 +300,7 @@ def test_figures_are_drawn(study, tmp_path, finds):
         tables = DetectorTables(
             tables.detections.iloc[:0], tables.predicted, tables.images, tables.boxes, tables.labels
         )
-    result = evaluate_detector(tables, OPTIONS, fit_on_val(tables, OPTIONS))
+    result = evaluate(tables, OPTIONS, fit_on_val(tables, OPTIONS))
     options = RunFigureOptions(title="made", phantom=True, resolution_dpi=50)
     history = pd.DataFrame({"epoch": [1, 2], "train_loss": [2, 1], "val_loss": [2, 1.5], "ap50": 0.5, "ap50_95": 0.2})
     plot_training(history, {"best_epoch": 2}, options, tmp_path / "training.png")
@@ -317,7 +322,7 @@ def test_subgroups_are_those_of_the_images_alone(study):
     images = tables.images.assign(sex=[["F", "M", None][int(name[-3:]) // 2 % 3] for name in tables.images["image_id"]])
     tables = DetectorTables(tables.detections, tables.predicted, images, tables.boxes, tables.labels)
     point = fit_on_val(tables, OPTIONS)
-    metrics = evaluate_detector(tables, OPTIONS, point).metrics
+    metrics = evaluate(tables, OPTIONS, point).metrics
     assert set(metrics["subgroups"]) == {"test", "external"}
     columns = {column["by"]: column["groups"] for column in metrics["subgroups"]["test"]}
     assert [group["name"] for group in columns["sex"]] == ["F", "M", "unknown"]
@@ -353,7 +358,7 @@ def test_subgroups_are_those_of_the_images_alone(study):
 
 def test_the_gap_is_test_minus_external(study):
     tables = tables_of(*study)
-    metrics = evaluate_detector(tables, OPTIONS, fit_on_val(tables, OPTIONS)).metrics
+    metrics = evaluate(tables, OPTIONS, fit_on_val(tables, OPTIONS)).metrics
     test, external = (metrics["subsets"][name]["metrics"]["ap_50"]["value"] for name in ("test", "external"))
     assert metrics["gap"]["ap_50"]["value"] == pytest.approx(test - external)
     kept = tables.predicted["subset"] != "external"
@@ -361,4 +366,4 @@ def test_the_gap_is_test_minus_external(study):
     without = DetectorTables(
         tables.detections[inside], tables.predicted[kept], tables.images, tables.boxes, tables.labels
     )
-    assert evaluate_detector(without, OPTIONS, fit_on_val(without, OPTIONS)).metrics["gap"] is None
+    assert evaluate(without, OPTIONS, fit_on_val(without, OPTIONS)).metrics["gap"] is None

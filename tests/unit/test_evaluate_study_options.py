@@ -12,7 +12,7 @@ from segmentation_study import TARGET, make_maps, make_segmentation_study
 from scanline.core.options import read_options
 from scanline.evaluate.classifier import evaluate_classifier
 from scanline.evaluate.classifier import fit_on_val as fit_classifier
-from scanline.evaluate.detector import DetectorTables, evaluate_detector
+from scanline.evaluate.detector import DetectorTables, evaluate_detector, fit_volumes_on_val
 from scanline.evaluate.detector import fit_on_val as fit_detector
 from scanline.evaluate.detector_options import EvaluateDetectorOptions
 from scanline.evaluate.leakage import compare_splits
@@ -97,7 +97,9 @@ def detect(folder):
     detections = named["boxes"].merge(predicted, on="image_id").assign(score=0.9)
     tables = DetectorTables(detections, predicted, **named)
     options = told(EvaluateDetectorOptions, targets=("bleed",))
-    return evaluate_detector(tables, options, fit_detector(tables, options)).metrics
+    return evaluate_detector(
+        tables, options, fit_detector(tables, options), fit_volumes_on_val(tables, options)
+    ).metrics
 
 
 def segment(folder):
@@ -194,8 +196,9 @@ def test_what_a_kind_is_told_is_read_back_as_it_was_set(kind, model):
         assert options.masks == study.masks
     if kind == "detect":
         assert options.boxes == study.boxes
+        assert options.volumes == study.volumes
 
 
 def test_every_option_is_used_by_some_kind():
-    fields = set(StudyEvaluateOptions.model_fields) - {"masks", "boxes"}
+    fields = set(StudyEvaluateOptions.model_fields) - {"masks", "boxes", "volumes"}
     assert fields == set(itertools.chain.from_iterable(USED.values()))

@@ -17,7 +17,7 @@ from scanline.core.tables import read_table, write_table
 from scanline.predict.detector import detect_samples
 from scanline.train.detection import Detections, load_detection_samples
 
-OUTPUTS = ("training", "precision_recall", "froc", "confusion", "examples")
+OUTPUTS = ("training", "precision_recall", "froc", "volume_roc", "volume_froc", "confusion", "examples")
 
 
 def boxes(corners, scores):
@@ -83,8 +83,9 @@ def test_figures_of_any_detector_are_drawn_from_its_files(tmp_path, monkeypatch,
     made = {name: tmp_path / f"{name}.parquet" for name in names} | {"metrics": tmp_path / "metrics.json"}
     tables = {name: files[name] for name in ("images", "boxes", "labels")}
     tables |= {name: tmp_path / f"{name}.parquet" for name in ("detections", "predicted")}
-    others = {"operating_point": tmp_path / "point.json"}
-    others |= {name: tmp_path / f"{name}.csv" for name in ("detections_csv", "image_level_csv")}
+    others = {name: tmp_path / f"{name}.json" for name in ("operating_point", "volume_operating_point")}
+    tabled = ("volume_level", "detections_csv", "image_level_csv", "volume_level_csv")
+    others |= {name: tmp_path / f"{name}.csv" for name in tabled}
     evaluate = {"bootstrap_resamples": 100}
     options = {"targets": ["bleed"], "evaluate": evaluate, "patient_salt": "salt"}
     run_script(evaluate_detector, monkeypatch, options, tables | made | others)

@@ -18,9 +18,12 @@ STUDY_MODULES = {  # what only the pipeline calls
     "answers",
     "classifier",
     "detector",
+    "detector_comparison",
+    "detector_comparison_options",
     "detector_options",
     "detector_point",
     "detector_subgroups",
+    "detector_volumes",
     "frozen_rules",
     "leakage",
     "metadata",
@@ -35,6 +38,8 @@ STUDY_MODULES = {  # what only the pipeline calls
     "study_options",
     "task_comparison",
     "task_comparison_options",
+    "volume_options",
+    "volume_points",
 }
 INNER_MODULES = {"classes", "coco_matching", "coco_reference", "detection_tables", "masks"}
 

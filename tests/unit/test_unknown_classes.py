@@ -9,10 +9,12 @@ import torch
 from boxed_images import write_boxed_study
 from ultralytics_job import make_job, make_samples
 
+from scanline.core.errors import InputError
 from scanline.prepare.detection_set import select_set, without_partly_known
 from scanline.train.detection import DetectionJob, Detections, load_detection_samples
 from scanline.train.detection_ap import average_precision
 from scanline.train.detection_batches import augment_with_boxes, gather_boxes
+from scanline.train.detector_model import TunedModel
 from scanline.train.options import BoxAugmentation, DetectTask, ModelOptions
 from scanline.train.torchvision_detector import DetectorTrainer
 from scanline.train.ultralytics_detector import fit_ultralytics, import_ultralytics, load_ultralytics
@@ -195,6 +197,13 @@ def test_ultralytics_training_leaves_the_logits_of_an_unknown_class_as_they_were
     assert torch.allclose(unknown[:, 1], fresh[:, 1], atol=1e-6)
     assert not torch.allclose(unknown[:, 0], fresh[:, 0], atol=1e-4)
     assert not torch.allclose(known[:, 1], fresh[:, 1], atol=1e-4)
+
+
+def test_images_with_unknown_classes_are_not_mixed_with_others(tmp_path):
+    job = two_classes(epochs=1)
+    model = TunedModel(**job.model.model_dump(), ultralytics={"mosaic": 0.5})
+    with pytest.raises(InputError, match=r"ultralytics\.mosaic: found 0\.5, and 8 training images on which a class"):
+        fit_ultralytics(replace(job, model=model), samples_knowing(False, 8), samples_knowing(True), tmp_path, None)
 
 
 def fresh_biases():

@@ -61,11 +61,25 @@ TINY = {
             },
             "questions": {"haemorrhage_on_slice": {"answers": {"detect_augmented": "haemorrhage"}}},
             "detection_sets": [{"split": "grouped", "tasks": ["detect", "detect_augmented"]}],
+            "detector_comparisons": {
+                "families": {
+                    "title": "Two families of detectors",
+                    "entries": [
+                        {"name": model, "split": "grouped", "task": "detect", "model": model}
+                        for model in ("ssdlite", "yolo")
+                    ],
+                }
+            },
             "label_analysis": True,
             "models": {
                 "shufflenet": {"architecture": "shufflenet_v2_x0_5", "weights": "none", "channels": 1},
                 "ssdlite": {"architecture": "ssdlite320_mobilenet_v3_large", "weights": "none", "channels": 1},
-                "yolo": {"architecture": "yolov8n", "weights": "none", "channels": 1},
+                "yolo": {
+                    "architecture": "yolov8n",
+                    "weights": "none",
+                    "channels": 1,
+                    "ultralytics": {"mosaic": 0.5, "close_mosaic": 1},
+                },
                 "linknet": {"architecture": "linknet", "encoder": "mobilenet_v2", "weights": "none", "channels": 1},
             },
             "ensembles": {

@@ -61,9 +61,13 @@ FOLLOWERS = {
     "predict_segmenter": {"evaluate_segmenter"},
     "evaluate_classifier": {"compare_splits", "compare_tasks", "plot_classifier", "write_report", "write_overview"},
     "evaluate_multilabel": {"compare_tasks", "plot_multilabel", "write_report", "write_overview"},
-    "evaluate_detector": {"compare_seeds", "compare_tasks", "plot_detector", "write_report", "write_overview"},
+    "evaluate_detector": {
+        *("compare_seeds", "compare_tasks", "compare_detectors"),
+        *("plot_detector", "write_report", "write_overview"),
+    },
     "evaluate_segmenter": {"compare_tasks", "plot_segmenter", "write_report", "write_overview"},
     "compare_splits": {"plot_study", "write_report"},
+    "compare_detectors": {"write_report"},
     "compare_tasks": {"plot_task_comparison", "write_report"},
     **{rule: {"write_report"} for rule in PLOTS},
     **{rule: set() for rule in {*PAGES, RECEIPT}},
@@ -106,6 +110,7 @@ REACHED_BY = {
     "train/torchvision_detector.py": {"train_detector ssdlite/"},
     "train/ultralytics_detector.py": {"train_detector yolo/"},
     "train/ultralytics_trainer.py": {"train_detector yolo/"},
+    "train/ultralytics_options.py": {"train_detector yolo/"},
     "predict/grad_cam.py": {"predict_classifier"},
     "predict/detector.py": {"predict_detector"},
     "predict/test_time_augmentation.py": PREDICT,
@@ -118,14 +123,17 @@ REACHED_BY = {
     "evaluate/classifier.py": {"evaluate_classifier"},
     "evaluate/multilabel.py": {"evaluate_multilabel"},
     "evaluate/average_precision.py": {"evaluate_detector"},
+    "evaluate/volumes.py": {"evaluate_detector"},
     "evaluate/surfaces.py": {"evaluate_segmenter"},
     "evaluate/leakage.py": {"compare_splits"},
     "evaluate/task_comparison.py": {"compare_tasks"},
     "evaluate/seeds.py": {"compare_seeds"},
+    "evaluate/detector_comparison.py": {"compare_detectors"},
     "figures/style.py": {*PLOTS, RECEIPT},
     "figures/multilabel.py": {"plot_multilabel"},
     "figures/label_analysis.py": {"plot_label_analysis"},
     "figures/detector_examples.py": {"plot_detector"},
+    "figures/volumes.py": {"plot_detector"},
     "figures/segmenter_overlays.py": {"plot_segmenter"},
     "figures/study.py": {"plot_study"},
     "figures/detection_set.py": {"plot_detection_set"},
@@ -157,7 +165,7 @@ def run_of(job: str) -> list[str]:
     rule, _, *rest = job.split("/")
     if rule in {"compare_tasks", "plot_task_comparison"}:
         return ["grouped"]
-    if rule == "compare_seeds":  # of the task that has an ensemble
+    if rule in {"compare_seeds", "compare_detectors"}:  # of the task that has an ensemble
         return ["grouped", "detect"]
     if rule == "weigh_labels":
         return [*rest, "multilabel"]
@@ -267,8 +275,8 @@ def test_a_second_run_has_nothing_to_do(project):
 def test_the_table_of_rules_is_complete(all_jobs):
     assert {job.split("/")[0] for job in all_jobs} == set(FOLLOWERS)
     # 14 before training, 4 for an augmentation, 3 for each of 2 detection sets, 4 for each of 7 models, 3 for an
-    # ensemble, 9 for their comparison and pages, 10 records of environments
-    assert len(all_jobs) == 14 + 4 + 6 + 28 + 3 + 9 + 10
+    # ensemble, 10 for their comparisons and pages, 10 records of environments
+    assert len(all_jobs) == 14 + 4 + 6 + 28 + 3 + 10 + 10
 
 
 def test_touched_files_rerun_nothing(project):
@@ -394,7 +402,7 @@ OPTIONS = {
     "training of one network": ({"models": {"yolo": {"training": {"epochs": 1}}}}, {"train_detector yolo/"}),
     "resampling": (
         {"evaluate": {"bootstrap_resamples": 101}},
-        {*EVALUATE, "compare_splits", "compare_tasks", "compare_seeds"},
+        {*EVALUATE, "compare_splits", "compare_tasks", "compare_seeds", "compare_detectors"},
     ),
     "test-time augmentation": (
         {"models": {"ssdlite": {"test_time_augmentation": {"horizontal_flip": True}}}},
@@ -410,6 +418,12 @@ OPTIONS = {
     ),
     "when a pixel counts": ({"evaluate": {"masks": {"min_predicted_pixels": 5}}}, {"evaluate_segmenter"}),
     "when a box counts": ({"evaluate": {"boxes": {"iou_threshold": 0.3}}}, {"evaluate_detector"}),
+    "how a volume is told": ({"evaluate": {"volumes": {"score": "top_k_mean"}}}, {"evaluate_detector"}),
+    "option of a trainer": ({"models": {"yolo": {"ultralytics": {"mosaic": 0.6}}}}, {"train_detector yolo/"}),
+    "comparison": (
+        {"detector_comparisons": {"families": {"title": "Which family?"}}},
+        {"compare_detectors"},
+    ),
     "resolution of figures": ({"figures": {"resolution_dpi": 60}}, PLOTS),
     "question": ({"questions": {"haemorrhage_on_slice": {"title": "Is there one?"}}}, {"compare_tasks"}),
     "title": ({"title": "Another"}, PAGES),
@@ -484,7 +498,8 @@ def test_a_run_added_trains_itself_alone(unchanged, all_jobs, task, model, seed)
         f"evaluate_{scorer}",
         f"plot_{scorer}",
     }
-    shared = {"compare_tasks", *PAGES} | ({"compare_splits"} if task == "classify" else {"compare_seeds"})
+    compared = {"classify": ["compare_splits"], "detect": ["compare_detectors", "compare_seeds"]}
+    shared = {"compare_tasks", *PAGES, *compared.get(task, ["compare_seeds"])}
     assert planned - own == and_followers(all_jobs, shared)
 
 

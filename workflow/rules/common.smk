@@ -127,6 +127,7 @@ ENVIRONMENT_OF = {
     "compare_splits": "envs/evaluate.yaml",
     "compare_tasks": "envs/evaluate.yaml",
     "compare_seeds": "envs/evaluate.yaml",
+    "compare_detectors": "envs/evaluate.yaml",
     "plot_classifier": "envs/figures.yaml",
     "plot_multilabel": "envs/figures.yaml",
     "plot_segmenter": "envs/figures.yaml",
@@ -567,6 +568,22 @@ def seed_entry(study, split, task, model, seed):
     return entry
 
 
+def compare_detectors_options(wildcards):
+    study = study_of(wildcards)
+    comparisons = comparisons_of(study)
+    tasks = dict.fromkeys(entry.task for one in comparisons.values() for entry in one["entries"])
+    runs = compared_detectors(study)
+    return as_json(
+        {
+            "comparisons": comparisons,
+            "targets": {task: study.tasks[task].targets for task in tasks},
+            "runs": [dict(zip(("split", "task", "model", "seed"), run)) for run in runs],
+            **study.evaluate.of_kind("detect"),
+            "evaluate": study.evaluate.of_intervals(),
+        }
+    )
+
+
 def answering_entry(study, split, task, model, seed):
     return {"split": split, "task": task, "kind": study.tasks[task].kind, "model": model, "seed": seed}
 
@@ -826,6 +843,39 @@ def task_comparison(pattern):
 
 def task_comparison_in(study_name, pattern):
     return [f"<results>/{study_name}/{pattern}"] if compared_runs(CONFIG.studies[study_name]) else []
+
+
+def comparisons_of(study):
+    """The comparisons of detectors, each with those of its entries that are trained, where at least two are."""
+    trained = {run[:3] for run in runs_in(study)}
+    found = {}
+    for name, one in study.detector_comparisons.items():
+        entries = [entry for entry in one.entries if (entry.split, entry.task, entry.model) in trained]
+        if len(entries) > 1:
+            found[name] = {"title": one.title, "entries": entries}
+    return found
+
+
+def compared_detectors(study):
+    """The runs of the entries that are compared."""
+    entries = [entry for one in comparisons_of(study).values() for entry in one["entries"]]
+    compared = {(entry.split, entry.task, entry.model) for entry in entries}
+    return [run for run in runs_in(study) if run[:3] in compared]
+
+
+def for_each_compared_detector(pattern):
+    """An input function: `pattern` for each run of the job's study whose detector is compared."""
+
+    def paths(wildcards):
+        return run_paths(wildcards.study, pattern, compared_detectors(study_of(wildcards)))
+
+    return paths
+
+
+def detector_comparison(wildcards):
+    """An input function: the study's comparison of detectors; nothing where none is compared."""
+    compared = comparisons_of(study_of(wildcards))
+    return [f"<results>/{wildcards.study}/metrics/detector_comparison.json"] if compared else []
 
 
 def runs_of(wildcards):

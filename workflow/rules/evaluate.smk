@@ -1,5 +1,5 @@
 """Stage 7, evaluate. In: raw scores. Out: metrics with patient-level intervals, the frozen operating point, curves,
-a table of images, the price of leakage, the tasks side by side on one question, seeds and ensembles side by side.
+a table of images and volumes, the price of leakage; side by side: tasks on one question, seeds and ensembles, detectors.
 """
 
 
@@ -196,9 +196,11 @@ rule evaluate_detector:
             },
         ),
         operating_point=f"<results>/{{study}}/metrics/{RUN_FILES}/operating_point.json",
+        volume_operating_point=f"<results>/{{study}}/metrics/{RUN_FILES}/volume_operating_point.json",
         curves=f"<results>/{{study}}/metrics/{RUN_FILES}/curves.parquet",
         box_outcomes=f"<results>/{{study}}/metrics/{RUN_FILES}/box_outcomes.parquet",
         image_level=f"<results>/{{study}}/metrics/{RUN_FILES}/image_level.parquet",
+        volume_level=f"<results>/{{study}}/metrics/{RUN_FILES}/volume_level.parquet",
         detections_csv=report(
             f"<results>/{{study}}/metrics/{RUN_FILES}/detections.csv",
             caption="../report/detections.rst",
@@ -225,6 +227,19 @@ rule evaluate_detector:
                 "table": "images",
             },
         ),
+        volume_level_csv=report(
+            f"<results>/{{study}}/metrics/{RUN_FILES}/volume_level.csv",
+            caption="../report/volume_level.rst",
+            category="{study}",
+            subcategory="Metrics",
+            labels={
+                "split": "{split}",
+                "task": "{task}",
+                "model": "{model}",
+                "seed": "{seed}",
+                "table": "volumes",
+            },
+        ),
     log:
         f"<logs>/evaluate_detector/{{study}}/{RUN_FILES}.log",
     benchmark:
@@ -241,9 +256,11 @@ rule evaluate_detector:
     shell:
         "python workflow/scripts/evaluate_detector.py --options {params.options:q} --detections {input.detections:q}"
         " --predicted {input.predicted:q} --images {input.images:q} --boxes {input.boxes:q} --labels {input.labels:q}"
-        " --metrics {output.metrics:q} --operating-point {output.operating_point:q} --curves {output.curves:q}"
+        " --metrics {output.metrics:q} --operating-point {output.operating_point:q}"
+        " --volume-operating-point {output.volume_operating_point:q} --curves {output.curves:q}"
         " --box-outcomes {output.box_outcomes:q} --image-level {output.image_level:q}"
-        " --detections-csv {output.detections_csv:q} --image-level-csv {output.image_level_csv:q} > {log:q} 2>&1"
+        " --volume-level {output.volume_level:q} --detections-csv {output.detections_csv:q}"
+        " --image-level-csv {output.image_level_csv:q} --volume-level-csv {output.volume_level_csv:q} > {log:q} 2>&1"
 
 
 rule compare_splits:
@@ -332,3 +349,39 @@ rule compare_seeds:
         " --answers {input.answers:q} --detections {input.detections:q} --images {input.images:q}"
         " --boxes {input.boxes:q} --labels {input.labels:q} --comparison {output.comparison:q}"
         " --table {output.table:q} > {log:q} 2>&1"
+
+
+rule compare_detectors:
+    input:
+        detections=for_each_compared_detector(f"predictions/{RUN_FILES}/detections.parquet"),
+        predicted=for_each_compared_detector(f"predictions/{RUN_FILES}/predicted.parquet"),
+        points=for_each_compared_detector(f"metrics/{RUN_FILES}/operating_point.json"),
+        volume_points=for_each_compared_detector(f"metrics/{RUN_FILES}/volume_operating_point.json"),
+        images="<results>/{study}/curated/images.parquet",
+        boxes="<results>/{study}/curated/boxes.parquet",
+        labels="<results>/{study}/curated/labels.parquet",
+    output:
+        comparison="<results>/{study}/metrics/detector_comparison.json",
+        table=report(
+            "<results>/{study}/metrics/detector_comparison.csv",
+            caption="../report/detector_comparison.rst",
+            category="{study}",
+            subcategory="Metrics",
+            labels={"table": "detectors side by side"},
+        ),
+    log:
+        "<logs>/compare_detectors/{study}.log",
+    benchmark:
+        "<benchmarks>/compare_detectors/{study}.tsv"
+    conda:
+        "../../envs/evaluate.yaml"
+    resources:
+        **job_class("cpu"),
+    params:
+        options=compare_detectors_options,
+        code=code_digest("compare_detectors"),
+    shell:
+        "python workflow/scripts/compare_detectors.py --options {params.options:q} --detections {input.detections:q}"
+        " --predicted {input.predicted:q} --points {input.points:q} --volume-points {input.volume_points:q}"
+        " --images {input.images:q} --boxes {input.boxes:q} --labels {input.labels:q}"
+        " --comparison {output.comparison:q} --table {output.table:q} > {log:q} 2>&1"

@@ -101,6 +101,8 @@ rule plot_detector:
         training=run_figure("training"),
         precision_recall=run_figure("precision_recall"),
         froc=run_figure("froc"),
+        volume_roc=run_figure("volume_roc"),
+        volume_froc=run_figure("volume_froc"),
         confusion=run_figure("confusion"),
         examples=run_figure("examples"),
     log:
@@ -121,8 +123,9 @@ rule plot_detector:
         " --run {input.run:q} --metrics {input.metrics:q} --curves {input.curves:q}"
         " --box-outcomes {input.box_outcomes:q} --image-level {input.image_level:q} --pixels {input.pixels:q}"
         " --index {input.index:q} --images {input.images:q} --training {output.training:q}"
-        " --precision-recall {output.precision_recall:q} --froc {output.froc:q} --confusion {output.confusion:q}"
-        " --examples {output.examples:q} > {log:q} 2>&1"
+        " --precision-recall {output.precision_recall:q} --froc {output.froc:q} --volume-roc {output.volume_roc:q}"
+        " --volume-froc {output.volume_froc:q} --confusion {output.confusion:q} --examples {output.examples:q}"
+        " > {log:q} 2>&1"
 
 
 rule plot_segmenter:

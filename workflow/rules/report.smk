@@ -69,6 +69,7 @@ rule write_report:
         tasks=task_comparison("metrics/task_comparison.json"),
         task_figure=task_comparison(TASK_FIGURE),
         seeds=seed_comparison,
+        detectors=detector_comparison,
         label_statistics=label_analysis("analysis/label_statistics.json"),
         label_leaks=label_analysis("analysis/label_leaks.json"),
         label_figures=label_analysis(*LABEL_FIGURES),
@@ -97,7 +98,8 @@ rule write_report:
         " --rejects {input.rejects:q} --comparison {input.comparison:q} --receipts {input.receipts:q}"
         " --metrics {input.metrics:q} --runs {input.runs:q} --study-figures {input.study_figures:q}"
         " --run-figures {input.run_figures:q} --tasks {input.tasks:q} --task-figure {input.task_figure:q}"
-        " --seeds {input.seeds:q} --label-statistics {input.label_statistics:q} --label-leaks {input.label_leaks:q}"
+        " --seeds {input.seeds:q} --detectors {input.detectors:q}"
+        " --label-statistics {input.label_statistics:q} --label-leaks {input.label_leaks:q}"
         " --label-figures {input.label_figures:q} --environments {input.environments:q}"
         " --set-statistics {input.set_statistics:q} --set-evidence {input.set_evidence:q}"
         " --set-figures {input.set_figures:q} --report {output.report:q} > {log:q} 2>&1"

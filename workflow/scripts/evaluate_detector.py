@@ -5,17 +5,19 @@ from scanline.core.files import write_json
 from scanline.core.log import logger
 from scanline.core.options import read_options
 from scanline.core.tables import BOXES, IMAGES, read_table, write_table
-from scanline.evaluate.detector import DetectorTables, evaluate_detector, fit_on_val
+from scanline.evaluate.detector import DetectorTables, evaluate_detector, fit_on_val, fit_volumes_on_val
 from scanline.evaluate.detector_options import EvaluateDetectorOptions
 from scanline.evaluate.detector_point import read_detector_point
+from scanline.evaluate.volume_points import read_volume_points
 
-INPUTS = ("detections", "predicted", "images", "boxes", "labels")
-OUTPUTS = ("metrics", "operating_point", "curves", "box_outcomes", "image_level", "detections_csv", "image_level_csv")
+FILES = ("detections", "predicted", "images", "boxes", "labels", "metrics", "operating_point", "volume_operating_point")
+ALIKE = ("image_level", "volume_level")  # as Parquet and as CSV
+TABLES = ("curves", "box_outcomes", *ALIKE, "detections_csv", *(f"{name}_csv" for name in ALIKE))
 
 
 def main() -> None:
     """Run the rule."""
-    args = parse_arguments(__doc__, *INPUTS, *OUTPUTS, "options")
+    args = parse_arguments(__doc__, *FILES, *TABLES, "options")
     options = read_options(EvaluateDetectorOptions, args.options)
     tables = DetectorTables(
         detections=read_table(args.detections),
@@ -26,18 +28,17 @@ def main() -> None:
         where=args.detections,
     )
     write_json(args.operating_point, fit_on_val(tables, options).as_json())
-    result = evaluate_detector(tables, options, read_detector_point(args.operating_point))
-    write_table(result.curves, args.curves)
-    write_table(result.boxes, args.box_outcomes)
-    write_table(result.image_level, args.image_level)
-    write_table(result.detections, args.detections_csv)
-    write_table(result.image_level, args.image_level_csv)
+    write_json(args.volume_operating_point, fit_volumes_on_val(tables, options).as_json())
+    points = read_detector_point(args.operating_point), read_volume_points(args.volume_operating_point)
+    result = evaluate_detector(tables, options, *points)
+    made = (result.curves, result.boxes, result.image_level, result.volume_level)
+    for name, table in zip(TABLES, (*made, result.detections, result.image_level, result.volume_level), strict=True):
+        write_table(table, getattr(args, name))
     write_json(args.metrics, result.metrics)
-    test = result.metrics["subsets"]["test"]
-    image = test["yes_or_no"]["image"]["any_class"]["metrics"]
-    values = [test["metrics"]["ap_50"], test["metrics"]["ap_50_95"], image["f1"]]
+    test, first = result.metrics["subsets"]["test"], options.boxes.headline
+    values = [test["metrics"][first], test["yes_or_no"]["image"]["any_class"]["metrics"]["f1"]]
     shown = ", ".join("undefined" if one["value"] is None else f"{one['value']:.4f}" for one in values)
-    logger.info("test: %d images, AP50, AP50-95, F1 of images: %s", test["images"], shown)
+    logger.info("test: %d images, %s, F1 of images: %s", test["images"], first, shown)
 
 
 if __name__ == "__main__":

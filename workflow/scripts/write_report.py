@@ -9,32 +9,25 @@ from scanline.report.options import ReportOptions
 from scanline.report.page import write_page
 from scanline.report.study import STUDY_FIGURES, StudyFiles, describe_study, figures_of_runs, named_figures
 
+LISTS = ("receipts", "metrics", "runs", "environments", "set_statistics", "set_evidence")
+OPTIONAL = ("comparison", "tasks", "seeds", "detectors", "label_statistics", "label_leaks")
+FIGURES = ("study_figures+", "run_figures*", "task_figure?", "label_figures*", "set_figures*")
+
 
 def main() -> None:
     """Run the rule."""
-    lists = ("receipts+", "metrics*", "runs*", "study_figures+", "run_figures*", "label_figures*", "environments*")
-    sets = ("set_statistics*", "set_evidence*", "set_figures*")
-    optional = ("comparison?", "tasks?", "task_figure?", "seeds?", "label_statistics?", "label_leaks?")
-    args = parse_arguments(__doc__, "flow", "rejects", *optional, *lists, *sets, "options", "report")
+    inputs = (*(f"{name}*" for name in LISTS), *(f"{name}?" for name in OPTIONAL), *FIGURES)
+    args = parse_arguments(__doc__, "flow", "rejects", *inputs, "options", "report")
     options = read_options(ReportOptions, args.options)
     files = StudyFiles(
         flow=read_json(args.flow),
         rejects=read_table(args.rejects, REJECTS),
-        receipts=[read_json(path) for path in args.receipts],
-        metrics=[read_json(path) for path in args.metrics],
-        runs=[read_json(path) for path in args.runs],
-        comparison=read_json(args.comparison) if args.comparison else None,
+        **{name: [read_json(path) for path in getattr(args, name)] for name in LISTS},
+        **{name: read_json(path) for name in OPTIONAL if (path := getattr(args, name))},
         study_figures=named_figures(STUDY_FIGURES, args.study_figures),
         run_figures=figures_of_runs([run.kind for run in options.runs], args.run_figures),
-        tasks=read_json(args.tasks) if args.tasks else None,
         task_figure=args.task_figure,
-        seeds=read_json(args.seeds) if args.seeds else None,
-        label_statistics=read_json(args.label_statistics) if args.label_statistics else None,
-        label_leaks=read_json(args.label_leaks) if args.label_leaks else None,
         label_figures=args.label_figures,
-        environments=[read_json(path) for path in args.environments],
-        set_statistics=[read_json(path) for path in args.set_statistics],
-        set_evidence=[read_json(path) for path in args.set_evidence],
         set_figures=args.set_figures,
     )
     write_page(args.report, "study.html.j2", describe_study(options, files))

@@ -15,6 +15,7 @@ from scanline.core.errors import InputError
 from scanline.core.options import Options, check_options
 from scanline.curate.layouts import check_layout
 from scanline.curate.options import CurateOptions
+from scanline.evaluate.detector_comparison_options import DetectorComparison
 from scanline.evaluate.study_options import StudyEvaluateOptions
 from scanline.evaluate.task_comparison_options import Question
 from scanline.figures.options import FigureOptions
@@ -111,6 +112,11 @@ class Study(Options):
         default={},
         description="Questions by name, by which tasks of several kinds are compared: on each split where at least two"
         " tasks of `runs` answer. Null takes one out.",
+    )
+    detector_comparisons: dict[str, DetectorComparison] = Field(
+        default={},
+        description="Ways to train a detector by name, set side by side on the test images that they share. Null takes"
+        " one out.",
     )
     yardsticks: tuple[Yardstick, ...] = Field(default=(), description="Reported figures of others.")
     offline_augmentation: dict[str, OfflineAugmentation] = Field(
@@ -272,6 +278,15 @@ def check_fit(study: Study, task: str, model: str, where: str) -> None:
             expected=f"a network that can {wanted}" + (f": {', '.join(able)}" if able else ""),
             next_step="Name another model for this task, or define one in models.",
         )
+    own = study.models[model].ultralytics
+    targets = targets_of(study.tasks[task])
+    if own is not None and own.single_cls and len(targets) > 1:
+        raise InputError(
+            where,
+            found=f"{model} with single_cls for the task {task}, which has {len(targets)} targets",
+            expected="one target, as what is found must be of a class of the study",
+            next_step="Map the source's classes to one in curate.classes, or leave single_cls out.",
+        )
 
 
 def check_label_table(curate: CurateOptions, labels: Sequence[str], where: str) -> None:
@@ -319,6 +334,31 @@ def check_detection_sets(study: Study, where: Path) -> None:
             seen.add((entry.split, task))
 
 
+def check_detector_comparisons(study: Study, where: Path) -> None:
+    """Check that compared detectors are of leak-free splits and look for the same targets.
+
+    Raises:
+        InputError: For the first that is or does not.
+    """
+    for name, comparison in study.detector_comparisons.items():
+        wanted = None
+        for index, entry in enumerate(comparison.entries):
+            place = f"{where}: detector_comparisons.{name}.entries.{index}"
+            leak_free = [key for key, split in study.splits.items() if split.protocol != "naive_image"]
+            check_known(f"{place}.split", entry.split, leak_free)
+            check_known(f"{place}.task", entry.task, [k for k, t in study.tasks.items() if isinstance(t, DetectTask)])
+            check_known(f"{place}.model", entry.model, study.models)
+            targets = targets_of(study.tasks[entry.task])
+            wanted = wanted or targets
+            if targets != wanted:
+                raise InputError(
+                    f"{place}.task",
+                    found=f"targets {', '.join(targets)}",
+                    expected=f"those of the first entry: {', '.join(wanted)}",
+                    next_step="Compare tasks with the same targets.",
+                )
+
+
 def check_names(study: Study, where: Path) -> None:
     """Check that every name used in a study is defined in it, and spelled as paths need it.
 
@@ -329,7 +369,16 @@ def check_names(study: Study, where: Path) -> None:
     def known(key: str, name: str, names: Iterable[object]) -> None:
         check_known(f"{where}: {key}", name, names)
 
-    for section in ("sources", "splits", "tasks", "models", "ensembles", "questions", "offline_augmentation"):
+    for section in (
+        "sources",
+        "splits",
+        "tasks",
+        "models",
+        "ensembles",
+        "questions",
+        "detector_comparisons",
+        "offline_augmentation",
+    ):
         for name in getattr(study, section):
             if not re.match(NAME, name):
                 raise InputError(
@@ -387,6 +436,7 @@ def check_names(study: Study, where: Path) -> None:
         if isinstance(task, AugmentableTask) and task.offline_augmentation is not None:
             known(f"tasks.{name}.offline_augmentation", task.offline_augmentation, study.offline_augmentation)
     check_detection_sets(study, where)
+    check_detector_comparisons(study, where)
     for name, question in study.questions.items():
         known(f"questions.{name}.label", question.label, study.labels)
         if question.label not in annotated | outlined:

@@ -24,6 +24,8 @@ MODULES = (
     "average_precision",
     "froc",
     "detection_cases",
+    "volumes",
+    "volume_froc",
     "coco",
     "segmentation",
     "segmentation_cases",

@@ -13,12 +13,14 @@ from scanline.core.privacy import pseudonym
 from scanline.evaluate.binary import evaluate_binary
 from scanline.evaluate.detection import DetectionEvaluation, evaluate_detection
 from scanline.evaluate.detection_cases import LEVELS
-from scanline.evaluate.detection_tables import ANY_CLASS, check_detection_tables
+from scanline.evaluate.detection_tables import ANY_CLASS, DetectionTables, check_detection_tables
 from scanline.evaluate.detector_options import EvaluateDetectorOptions
 from scanline.evaluate.detector_point import DetectorPoint, check_fitted_on, digest_of_tables, fit_detector_point
 from scanline.evaluate.detector_subgroups import measure_detector_gap, measure_detector_subgroups
+from scanline.evaluate.detector_volumes import measure_volumes, volume_curves, volume_level, volumes_of_subsets
 from scanline.evaluate.options import EvaluateOptions
 from scanline.evaluate.scores import SUBSETS, clustered_by
+from scanline.evaluate.volume_points import VolumePoints, check_points, fit_volume_points
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,10 @@ class DetectorEvaluation:
         boxes: Every true box and every called detection, for figures: subset, image_id, kind (truth or detection),
             label, x, y, width, height, score (of a true box: of the detection that finds it), outcome (found or
             missed; TP or FP), iou (null for true boxes and false positives).
-        curves: subset, curve (precision_recall or froc), label, iou_threshold, x, y, score. For precision_recall x
-            is the recall and y the precision; for froc x is the false positives an image and y the sensitivity.
+        curves: subset, curve (precision_recall, froc, or one of `volume_curves`), label, iou_threshold, x, y, score.
+            For precision_recall x is the recall and y the precision; for froc x is the false positives an image and
+            y the sensitivity.
+        volume_level: What `volume_level` makes of each subset, with subset.
     """
 
     metrics: dict[str, Any]
@@ -43,6 +47,7 @@ class DetectorEvaluation:
     image_level: pd.DataFrame
     boxes: pd.DataFrame
     curves: pd.DataFrame
+    volume_level: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -106,10 +111,30 @@ def fit_on_val(tables: DetectorTables, options: EvaluateDetectorOptions) -> Dete
     return fit_detector_point(checked, part.digest, options.boxes, tables.where)
 
 
+def fit_volumes_on_val(tables: DetectorTables, options: EvaluateDetectorOptions) -> VolumePoints:
+    """Fit the thresholds on the score of a volume on val, the only subset whose scores it looks at.
+
+    Raises:
+        InputError: For tables that do not fit (see `check_detection_tables`).
+    """
+    volumes, reason = volumes_of_subsets(_checked(tables, options), tables.images, tables.labels, options.volumes)
+    return fit_volume_points(volumes.get("val"), options.volumes, reason or "val has no volumes")
+
+
+def _checked(tables: DetectorTables, options: EvaluateDetectorOptions) -> dict[str, DetectionTables]:
+    """The checked tables of each subset that was looked at."""
+    present = [name for name in SUBSETS if (tables.predicted["subset"] == name).any()]
+    parts = {name: _part(tables, name, options.targets) for name in present}
+    return {
+        name: check_detection_tables(part.truth, part.detections, part.images, options.targets, tables.labels)
+        for name, part in parts.items()
+    }
+
+
 def evaluate_detector(
-    tables: DetectorTables, options: EvaluateDetectorOptions, point: DetectorPoint
+    tables: DetectorTables, options: EvaluateDetectorOptions, point: DetectorPoint, volume_points: VolumePoints
 ) -> DetectorEvaluation:
-    """Apply a frozen threshold and measure every subset with it.
+    """Apply frozen thresholds and measure every subset with them.
 
     Raises:
         InputError: For tables that do not fit, a test subset without images, or a threshold fitted on others.
@@ -124,10 +149,9 @@ def evaluate_detector(
         )
     parts = {name: _part(tables, name, options.targets) for name in present}
     check_fitted_on(point, _part(tables, "val", options.targets).digest)
-    checked = {
-        name: check_detection_tables(part.truth, part.detections, part.images, options.targets, tables.labels)
-        for name, part in parts.items()
-    }
+    checked = _checked(tables, options)
+    volumes, no_volumes = volumes_of_subsets(checked, tables.images, tables.labels, options.volumes)
+    check_points(volume_points, volumes.get("val"), options.volumes)
     results = {
         name: evaluate_detection(
             part.truth,
@@ -149,6 +173,12 @@ def evaluate_detector(
         "threshold_rule": point.rule,
         "threshold_from": point.subset or "configuration",
         "iou_threshold": point.iou_threshold,
+        "headline": options.boxes.headline,
+        "volumes": {
+            **options.volumes.model_dump(mode="json"),
+            "operating_point_sha256": volume_points.sha256(),
+            "reason": no_volumes or None,
+        },
         "operating_point_sha256": point.sha256(),
         "interval": {
             "level": scoring.confidence_level,
@@ -158,15 +188,28 @@ def evaluate_detector(
             "stratified": scoring.stratified,
         },
         "subsets": {
-            name: {**result.metrics, "yes_or_no": yes_or_no(result, parts[name].images, options, point, name)}
+            name: {
+                **result.metrics,
+                "yes_or_no": yes_or_no(result, parts[name].images, options, point, name),
+                "volume_level": measure_volumes(
+                    checked[name],
+                    volumes[name],
+                    volume_points,
+                    point.iou_threshold,
+                    scoring,
+                    ("evaluate_detector", name),
+                ),
+            }
             for name, result in results.items()
         },
         "subgroups": {
-            name: measure_detector_subgroups(one, parts[name].images, parts[name].truth, point, scoring, name)
+            name: measure_detector_subgroups(
+                one, parts[name].images, parts[name].truth, point, scoring, name, options.boxes.headline
+            )
             for name, one in checked.items()
             if name != "val"
         },
-        "gap": measure_detector_gap(checked, point, scoring),
+        "gap": measure_detector_gap(checked, point, scoring, options.boxes.headline),
     }
     salt = options.patient_salt
     return DetectorEvaluation(
@@ -174,7 +217,19 @@ def evaluate_detector(
         detections=_concat({name: called_detections(results[name], part.images) for name, part in parts.items()}),
         image_level=_concat({name: image_level(results[name], part.images, salt) for name, part in parts.items()}),
         boxes=_concat({name: box_outcomes(result) for name, result in results.items()}, first=True),
-        curves=_concat({name: curve_points(result, point) for name, result in results.items()}, first=True),
+        curves=_concat(
+            {
+                name: pd.concat(
+                    [curve_points(result, point), volume_curves(checked[name], volumes[name], point.iou_threshold)]
+                    if volumes[name]
+                    else [curve_points(result, point)],
+                    ignore_index=True,
+                )
+                for name, result in results.items()
+            },
+            first=True,
+        ),
+        volume_level=_concat({name: volume_level(volumes[name], volume_points, salt) for name in parts}),
     )
 
 

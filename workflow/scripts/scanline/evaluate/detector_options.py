@@ -6,6 +6,9 @@ from pydantic import Field
 
 from scanline.core.options import Options
 from scanline.evaluate.options import EvaluateOptions
+from scanline.evaluate.volume_options import VolumeOptions
+
+Headline = Literal["ap_10", "ap_30", "ap_50", "ap_75", "ap_50_95"]
 
 
 class BoxOptions(Options):
@@ -19,6 +22,11 @@ class BoxOptions(Options):
     iou_threshold: float = Field(
         default=0.5, gt=0, le=1, description="Overlap (IoU) that a detection must reach to find a true box."
     )
+    headline: Headline = Field(
+        default="ap_50",
+        description="The average precision that comes first in reports, that subgroups and comparisons are told by and"
+        " whose curve is drawn first: ap_10 (at IoU 0.1) where loose localisation is what matters.",
+    )
 
 
 class EvaluateDetectorOptions(Options):
@@ -26,5 +34,6 @@ class EvaluateDetectorOptions(Options):
 
     targets: tuple[str, ...] = Field(min_length=1, description="The classes that were looked for.")
     boxes: BoxOptions = Field(default=BoxOptions(), description="When a detection counts.")
+    volumes: VolumeOptions = Field(default=VolumeOptions(), description="Yes or no about a volume.")
     evaluate: EvaluateOptions = Field(default=EvaluateOptions(), description="Intervals and subgroups.")
     patient_salt: str = Field(description="Salt of the patient pseudonyms in the tables of single images.")

@@ -9,6 +9,7 @@ from scanline.evaluate.average_precision import CocoMetrics
 from scanline.evaluate.coco_matching import match_detections
 from scanline.evaluate.detection_cases import CaseMetrics
 from scanline.evaluate.detection_tables import ALL_CLASSES, ANY_CLASS, DetectionTables
+from scanline.evaluate.detector_options import Headline
 from scanline.evaluate.detector_point import DetectorPoint
 from scanline.evaluate.froc import LesionMetrics
 from scanline.evaluate.gap import measure_gap
@@ -18,18 +19,18 @@ from scanline.evaluate.options import EvaluateOptions
 from scanline.evaluate.subgroups import MetricsOf
 
 
-def shown_metrics(tables: DetectionTables, point: DetectorPoint) -> MetricsOf:
-    """AP50 (mean over the classes), and at the frozen threshold what is found of boxes and of images.
+def shown_metrics(tables: DetectionTables, point: DetectorPoint, headline: Headline) -> MetricsOf:
+    """The headline AP (mean over the classes), and at the frozen threshold what is found of boxes and of images.
 
-    The names are those of the first table of a report: ap_50, sensitivity (boxes found), false_positives_per_image,
-    image_sensitivity, image_specificity.
+    The names are those of the first table of a report: that of the AP, sensitivity (boxes found),
+    false_positives_per_image, image_sensitivity, image_specificity.
     """
-    coco = CocoMetrics(tables, ("ap_50",))
+    coco = CocoMetrics(tables, (headline,))
     lesions = LesionMetrics(tables, match_detections(tables, (point.iou_threshold,)), point.threshold)
     cases = CaseMetrics(tables, "image", point.threshold)
     return MetricsOf(
         {
-            "ap_50": (coco, "ap_50"),
+            headline: (coco, headline),
             "sensitivity": (lesions, f"{ALL_CLASSES}.recall"),
             "false_positives_per_image": (lesions, f"{ALL_CLASSES}.false_positives_per_image"),
             "image_sensitivity": (cases, f"{ANY_CLASS}.sensitivity"),
@@ -45,6 +46,7 @@ def measure_detector_subgroups(
     point: DetectorPoint,
     options: EvaluateOptions,
     subset: str,
+    headline: Headline = "ap_50",
 ) -> list[dict[str, Any]]:
     """`shown_metrics` by subgroup of images, for each column of the options that tells at least two apart.
 
@@ -55,6 +57,7 @@ def measure_detector_subgroups(
         point: The frozen threshold.
         options: Of subgroups and intervals.
         subset: Its name.
+        headline: The AP that is shown.
 
     Returns:
         What `evaluate_columns` makes, in the options' order.
@@ -64,7 +67,7 @@ def measure_detector_subgroups(
     percent = percent_in_boxes(tables.images, images, boxes, truth)
 
     def measure(rows: Codes, clusters: Codes) -> MetricsOf:
-        return shown_metrics(tables.of_images(rows, clusters), point)
+        return shown_metrics(tables.of_images(rows, clusters), point, headline)
 
     return evaluate_columns(
         subgroups_of(tables.images, images, options.subgroups, options.age_edges_years, percent),
@@ -78,7 +81,10 @@ def measure_detector_subgroups(
 
 
 def measure_detector_gap(
-    tables: Mapping[str, DetectionTables], point: DetectorPoint, options: EvaluateOptions
+    tables: Mapping[str, DetectionTables],
+    point: DetectorPoint,
+    options: EvaluateOptions,
+    headline: Headline = "ap_50",
 ) -> dict[str, Any] | None:
     """Test minus external for `shown_metrics`, with intervals; None without both subsets.
 
@@ -86,14 +92,15 @@ def measure_detector_gap(
         tables: Subset to its tables.
         point: The frozen threshold.
         options: Of the intervals.
+        headline: The AP that is shown.
     """
     if not {"test", "external"} <= set(tables):
         return None
     test, external = tables["test"], tables["external"]
     gap = measure_gap(
-        shown_metrics(test, point),
+        shown_metrics(test, point, headline),
         test.cluster_count,
-        shown_metrics(external, point),
+        shown_metrics(external, point, headline),
         external.cluster_count,
         options,
         "evaluate_detector",

@@ -65,6 +65,29 @@ def _sensitivities(
 _compiled_sensitivities: Callable[..., None] = numba.njit(nogil=True, error_model="numpy")(_sensitivities)
 
 
+def sensitivities_at_rates(
+    weights: Floats, clusters: Codes, hits: Bools, last_of_ties: Bools, units: Floats, totals: Floats
+) -> Floats:
+    """The highest sensitivity that a threshold reaches with no more false positives a unit than each of RATES.
+
+    Args:
+        weights: Shape (resamples, clusters), not negative.
+        clusters: Cluster of each detection, by falling score; shape (detections,).
+        hits: Whether it is a true positive, same shape.
+        last_of_ties: Whether the next one has a lower score, same shape.
+        units: Weight of all images, or volumes, by which false positives are counted; shape (resamples,).
+        totals: Weight of what there is to find, shape (resamples,).
+
+    Returns:
+        Shape (rates, resamples); NaN where there is nothing to find.
+    """
+    limits = np.array(list(RATES.values()))[:, None] * units
+    found = np.empty_like(limits)
+    columns = np.ascontiguousarray(weights.T)
+    _compiled_sensitivities(columns, clusters, hits, last_of_ties, limits, np.ascontiguousarray(totals), found)
+    return np.where(totals > 0, found, np.nan)
+
+
 class _Counted:
     """What is counted for each class, and for all classes together: the base of both statistics.
 
@@ -149,13 +172,11 @@ class FrocMetrics(_Counted):
         values = np.full((len(self.rows), len(RATES), len(weights)), np.nan)
 
         def compute(part: slice) -> None:
-            columns = np.ascontiguousarray(weights[part].T)
             for index, (image, hits, last, _) in enumerate(self.curves):
-                limits = np.array(list(RATES.values()))[:, None] * images[index, part]
-                found = np.empty_like(limits)
-                counts = np.ascontiguousarray(boxes[index, part])
-                _compiled_sensitivities(columns, self.tables.clusters[image], hits, last, limits, counts, found)
-                values[index, :, part] = np.where(counts > 0, found, np.nan)
+                clusters = self.tables.clusters[image]
+                values[index, :, part] = sensitivities_at_rates(
+                    weights[part], clusters, hits, last, images[index, part], boxes[index, part]
+                )
 
         in_blocks(compute, len(weights))
         return {

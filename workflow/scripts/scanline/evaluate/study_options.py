@@ -7,6 +7,7 @@ from pydantic import Field
 from scanline.evaluate.detector_options import BoxOptions
 from scanline.evaluate.options import EvaluateOptions
 from scanline.evaluate.segmenter_options import MaskScoring
+from scanline.evaluate.volume_options import VolumeOptions
 
 INTERVALS = ("bootstrap_resamples", "confidence_level", "interval_method", "stratified", "seed")
 GROUPS = ("subgroups", "age_edges_years")
@@ -25,9 +26,10 @@ class StudyEvaluateOptions(EvaluateOptions):
 
     masks: MaskScoring = Field(default=MaskScoring(), description="Of segmentation: when a pixel and an image count.")
     boxes: BoxOptions = Field(default=BoxOptions(), description="Of detection: when a box counts.")
+    volumes: VolumeOptions = Field(default=VolumeOptions(), description="Of detection: yes or no about a volume.")
 
     def of_kind(self, kind: Kind) -> dict[str, Any]:
-        """What the evaluation of a kind of task uses: its fields of `evaluate`, and `masks` or `boxes`.
+        """What the evaluation of a kind of task uses: its fields of `evaluate`, and `masks`, or `boxes` and `volumes`.
 
         What is left out keeps its default in the rule, which does not read it: so that changing it reruns nothing.
         """
@@ -35,7 +37,7 @@ class StudyEvaluateOptions(EvaluateOptions):
         if kind == "segment":
             found["masks"] = self.masks
         if kind == "detect":
-            found["boxes"] = self.boxes
+            found |= {"boxes": self.boxes, "volumes": self.volumes}
         return found
 
     def of_intervals(self) -> dict[str, Any]:

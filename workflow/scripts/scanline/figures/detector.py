@@ -25,7 +25,7 @@ from scanline.figures.style import (
 from scanline.figures.training import Curves
 from scanline.figures.training import plot_training as plot_epochs
 
-SHOWN_IOUS = {0.5: "ap_50", 0.75: "ap_75"}
+IOUS = {"ap_10": 0.1, "ap_30": 0.3, "ap_50": 0.5, "ap_75": 0.75}
 FEW_CLASSES = 3  # background among them
 RATES = (0.125, 0.25, 0.5, 1, 2, 4, 8)  # false positives an image, as FROC is read
 
@@ -47,7 +47,7 @@ def plot_training(history: pd.DataFrame, run: Mapping[str, Any], options: RunFig
 def plot_precision_recall(
     curves: pd.DataFrame, metrics: Mapping[str, Any], options: RunFigureOptions, path: Path
 ) -> None:
-    """Precision and recall of boxes at IoU 0.5 and 0.75, a row of panels a class.
+    """Precision and recall of boxes at two IoU, that of the headline first, a row of panels a class.
 
     Args:
         curves: Columns subset, curve, label, iou_threshold, x, y.
@@ -55,7 +55,7 @@ def plot_precision_recall(
         options: Looks, title and phantom mark.
         path: PNG file to write.
     """
-    targets = metrics["targets"]
+    targets, shown_ious = metrics["targets"], _shown_ious(metrics)
     names = [fill(spell(label), 22) for label in targets]
     title_lines = max(name.count("\n") for name in names) + 1
     with drawn_figure(
@@ -65,9 +65,9 @@ def plot_precision_recall(
         phantom=options.phantom,
         title=options.title,
     ) as figure:
-        panels = figure.subplots(len(targets), len(SHOWN_IOUS), squeeze=False, sharex=True, sharey=True)
+        panels = figure.subplots(len(targets), len(shown_ious), squeeze=False, sharex=True, sharey=True)
         for row, label, shown in zip(panels, targets, names, strict=True):
-            for axes, (iou, name) in zip(row, SHOWN_IOUS.items(), strict=True):
+            for axes, (iou, name) in zip(row, shown_ious.items(), strict=True):
                 at = (curves["curve"] == "precision_recall") & (curves["label"] == label)
                 _draw_precision_recall(
                     axes, curves[at & np.isclose(curves["iou_threshold"], iou)], metrics, name, label
@@ -76,6 +76,13 @@ def plot_precision_recall(
                 place = {"loc": "upper left", "bbox_to_anchor": (-0.02, -0.19), "borderpad": 0}
                 titled_legend(axes, "AP [interval]", fontsize=8, handlelength=1.4, **place)
             row[0].set_ylabel("Precision")
+
+
+def _shown_ious(metrics: Mapping[str, Any]) -> dict[float, str]:
+    """The AP of the headline and the one at IoU 0.5, or at 0.75 where that is the headline, by IoU."""
+    first = metrics.get("headline", "ap_50")
+    names = [first, "ap_50"] if first in ("ap_10", "ap_30") else ["ap_50", "ap_75"]
+    return {IOUS[name]: name for name in names}
 
 
 def _draw_precision_recall(axes: Axes, curves: pd.DataFrame, metrics: Mapping[str, Any], name: str, label: str) -> None:

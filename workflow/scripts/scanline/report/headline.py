@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scanline.figures.numbers import format_count, format_value
-from scanline.report.kinds import KINDS, headline_of
+from scanline.report.kinds import KINDS, Columns, columns_of, headline_of
 from scanline.report.options import ReportedRun, ReportedYardstick
 
 NOT_REPORTED = "not reported"
@@ -73,15 +73,19 @@ def headline_tables(
     tables = []
     for kind in dict.fromkeys(run.kind for run in runs):
         of_kind = [(run, values) for run, values in zip(runs, metrics, strict=True) if run.kind == kind]
-        rows = _rows_of_models(of_kind, leak_free, link)
-        rows += [_yardstick_row(yardstick, leak_free) for yardstick in yardsticks if yardstick.kind == kind]
-        heads = tuple(title for title, _ in KINDS[kind].headline.values())
+        columns = columns_of(kind, [values for _, values in of_kind])
+        rows = _rows_of_models(of_kind, columns, leak_free, link)
+        rows += [_yardstick_row(yardstick, columns, leak_free) for yardstick in yardsticks if yardstick.kind == kind]
+        heads = tuple(title for title, _ in columns.values())
         tables.append(Table(KINDS[kind].title, heads, tuple(rows)))
     return tables
 
 
 def _rows_of_models(
-    models: Sequence[tuple[ReportedRun, Mapping[str, Any]]], leak_free: Mapping[str, bool] | None, link: str
+    models: Sequence[tuple[ReportedRun, Mapping[str, Any]]],
+    columns: Columns,
+    leak_free: Mapping[str, bool] | None,
+    link: str,
 ) -> list[Row]:
     rows = []
     for place, (run, values) in enumerate(models):
@@ -91,14 +95,14 @@ def _rows_of_models(
                 kind="ours",
                 name=f"{run.model}, {run.task}",
                 detail=f"split {run.split}, {run.seed_in_words}; {count_images(test)}",
-                cells=headline_of(run.kind, test),
+                cells=headline_of(columns, test),
                 anchor=link.format(study=getattr(run, "study", ""), anchor=anchor_of(run)),
                 leak_free=None if leak_free is None else leak_free[run.split],
             )
         )
         siblings = [index for index, (other, _) in enumerate(models) if _but_seed(other) == _but_seed(run)]
         if len(siblings) > 1 and place == siblings[-1]:
-            rows.append(_spread_row(run, [models[index][1] for index in siblings]))
+            rows.append(_spread_row(run, columns, [models[index][1] for index in siblings]))
     return rows
 
 
@@ -114,9 +118,9 @@ def _but_seed(run: ReportedRun) -> tuple[str, str, str, str]:
     return getattr(run, "study", ""), run.split, run.task, run.model
 
 
-def _spread_row(run: ReportedRun, metrics: Sequence[Mapping[str, Any]]) -> Row:
+def _spread_row(run: ReportedRun, columns: Columns, metrics: Sequence[Mapping[str, Any]]) -> Row:
     cells = []
-    for found in zip(*(headline_of(run.kind, values["subsets"]["test"]) for values in metrics), strict=True):
+    for found in zip(*(headline_of(columns, values["subsets"]["test"]) for values in metrics), strict=True):
         defined = [float(metric["value"]) for metric in found if metric is not None and metric["value"] is not None]
         if not defined:
             cells.append(Cell("undefined for all seeds", None))
@@ -129,12 +133,12 @@ def _spread_row(run: ReportedRun, metrics: Sequence[Mapping[str, Any]]) -> Row:
     return Row("spread", f"{run.model}, {run.task}, {len(metrics)} seeds", detail, tuple(cells))
 
 
-def _yardstick_row(yardstick: ReportedYardstick, leak_free: Mapping[str, bool] | None) -> Row:
+def _yardstick_row(yardstick: ReportedYardstick, columns: Columns, leak_free: Mapping[str, bool] | None) -> Row:
     cells = tuple(
         Cell(_as_told(yardstick.metrics[name]), "as reported")
         if name in yardstick.metrics
         else Cell(NOT_REPORTED, None)
-        for name in KINDS[yardstick.kind].headline
+        for name in columns
     )
     where = (
         f"on another data set, {yardstick.data_set}: not measured on the images of this study"

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from scanline.report.volumes import headline_columns
+
 Estimate = Mapping[str, Any]
 
 
@@ -22,6 +24,14 @@ class Kind:
     figures: tuple[str, ...]
 
 
+AVERAGE_PRECISIONS = {
+    "ap_10": "AP at IoU 0.1",
+    "ap_30": "AP at IoU 0.3",
+    "ap_50": "AP at IoU 0.5",
+    "ap_75": "AP at IoU 0.75",
+    "ap_50_95": "AP at IoU 0.5 to 0.95",
+}
+FIRST_AP = "ap_50"  # where models of a table have other headlines
 KINDS = {
     "binary": Kind(
         "Classification",
@@ -58,7 +68,7 @@ KINDS = {
             "image_sensitivity": ("Image sensitivity", ("cases", "image", "any_class", "sensitivity")),
             "image_specificity": ("Image specificity", ("cases", "image", "any_class", "specificity")),
         },
-        ("training", "precision_recall", "froc", "confusion", "examples"),
+        ("training", "precision_recall", "froc", "volume_roc", "volume_froc", "confusion", "examples"),
     ),
     "segment": Kind(
         "Segmentation (over images with lesion, over patients with lesion, and all pixels pooled)",
@@ -76,9 +86,38 @@ KINDS = {
 }
 
 
-def headline_of(kind: str, subset: Mapping[str, Any]) -> tuple[Estimate | None, ...]:
+Columns = Mapping[str, tuple[str, Sequence[str]]]
+
+
+def columns_of(kind: str, metrics: Sequence[Mapping[str, Any]]) -> Columns:
+    """The columns of the first table of some models of a kind, as `Kind.headline`.
+
+    Of detection the AP that the study's evaluation names comes first, and volumes come last where some are positive
+    and some negative.
+
+    Args:
+        kind: Of the tasks.
+        metrics: metrics.json of each model.
+    """
+    columns = KINDS[kind].headline
+    if kind != "detect":
+        return columns
+    named = {values.get("headline", FIRST_AP) for values in metrics}
+    first = named.pop() if len(named) == 1 else FIRST_AP
+    columns = {first: (AVERAGE_PRECISIONS[first], ("metrics", first)), **columns}
+    told = [values["volumes"] for values in metrics if _tells_volumes_apart(values["subsets"]["test"])]
+    return {**columns, **headline_columns(told[0]["specificity"])} if told else columns
+
+
+def _tells_volumes_apart(subset: Mapping[str, Any]) -> bool:
+    """Whether there are volumes with and without a lesion to be told apart."""
+    area = look_up(subset, ("volume_level", "any_class", "metrics", "auroc"))
+    return area is not None and area["value"] is not None
+
+
+def headline_of(columns: Columns, subset: Mapping[str, Any]) -> tuple[Estimate | None, ...]:
     """The estimates of the first table; None where a file does not hold one."""
-    return tuple(look_up(subset, place) for _, place in KINDS[kind].headline.values())
+    return tuple(look_up(subset, place) for _, place in columns.values())
 
 
 def look_up(values: Mapping[str, Any], place: Sequence[str]) -> Estimate | None:

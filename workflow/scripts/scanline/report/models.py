@@ -15,9 +15,11 @@ from scanline.figures.numbers import (
 )
 from scanline.report.ensemble import describe_ensemble
 from scanline.report.headline import Cell, anchor_of, count_images
-from scanline.report.kinds import KINDS, look_up
+from scanline.report.kinds import AVERAGE_PRECISIONS, KINDS, look_up
 from scanline.report.options import ReportedRun
 from scanline.report.page import Picture, embed_png
+from scanline.report.volumes import FROC, FROC_PLACE, PLACE, describe_volumes
+from scanline.report.volumes import METRICS as VOLUME_METRICS
 from scanline.report.words import explain_localization, name_threshold
 
 SUBSETS = ("val", "test", "external")
@@ -45,16 +47,19 @@ CALIBRATION = {
 SUBGROUP_METRICS = {  # columns of the tables of subgroups; of several labels, each has these
     "binary": ("recall", "specificity", "auroc"),
     "multilabel": ("auroc",),
-    "detect": ("ap_50", "sensitivity", "false_positives_per_image", "image_sensitivity", "image_specificity"),
+    "detect": (
+        *AVERAGE_PRECISIONS,
+        "sensitivity",
+        "false_positives_per_image",
+        "image_sensitivity",
+        "image_specificity",
+    ),
     "segment": ("dice", "pooled_dice", "sensitivity", "specificity", "image_accuracy"),
 }
 SUBGROUPS = {"age_years": "age", "lesion_size": "size of the lesion"}
 DETECTION = {
     "ap_50_95": "AP, mean over IoU 0.5 to 0.95",
-    "ap_10": "AP at IoU 0.1",
-    "ap_30": "AP at IoU 0.3",
-    "ap_50": "AP at IoU 0.5",
-    "ap_75": "AP at IoU 0.75",
+    **{name: title for name, title in AVERAGE_PRECISIONS.items() if name != "ap_50_95"},
     "ap_small": "AP of small boxes",
     "ap_medium": "AP of medium boxes",
     "ap_large": "AP of large boxes",
@@ -96,6 +101,8 @@ CAPTIONS = {
     "areas": "AUROC of each label with its interval.",
     "errors_together": "Images on which two labels are wrong together.",
     "froc": "FROC: share of the boxes found against false detections an image.",
+    "volume_roc": "ROC of volumes, told by the boxes on their slices; diamonds mark the threshold frozen on val.",
+    "volume_froc": "FROC by volume: share of the boxes, and of the volumes, found against false detections a volume.",
     "dice": "Dice of single images and patients.",
     "pixel_confusion": "Pixels of known masks: counts, and shares of each true class.",
     "image_confusion": "Is there a lesion on the image, told by the predicted mask.",
@@ -225,6 +232,8 @@ def _name_and_place(kind: str, key: str) -> tuple[str, Sequence[str]]:
         return f"{METRICS[metric]}, {spell(label)}", ("per_class", label, metric)
     if key in KINDS[kind].headline:
         return KINDS[kind].headline[key]
+    if key in AVERAGE_PRECISIONS:
+        return AVERAGE_PRECISIONS[key], ("metrics", key)
     return LESIONS[key], ("lesions", "all_classes", key)
 
 
@@ -301,8 +310,11 @@ def _describe_detection(metrics: Mapping[str, Any]) -> tuple[str, list[ModelTabl
         titles = {key: f"{spell(level).capitalize()}: {title}" for key, title in CASES.items()}
         cases += _rows(metrics, titles, "cases", level, "any_class")
     heads = ("Metric", *subsets)
+    first = metrics.get("headline", "ap_50_95")
+    average_precisions = {first: DETECTION[first], **DETECTION}
+    of_volumes = [*_rows(metrics, VOLUME_METRICS, *PLACE), *_rows(metrics, FROC, *FROC_PLACE)]
     tables = [
-        ModelTable("Average precision and recall.", heads, tuple(_rows(metrics, DETECTION, "metrics"))),
+        ModelTable("Average precision and recall.", heads, tuple(_rows(metrics, average_precisions, "metrics"))),
         ModelTable(
             f"Boxes at the score threshold {name_threshold(metrics)}; found: an IoU of"
             f" {format_value(test['iou_threshold'], 1)} or more.",
@@ -310,6 +322,7 @@ def _describe_detection(metrics: Mapping[str, Any]) -> tuple[str, list[ModelTabl
             tuple(_rows(metrics, LESIONS, "lesions", "all_classes")),
         ),
         ModelTable("Is there anything, told by the boxes at that threshold.", heads, tuple(cases)),
+        *([ModelTable(describe_volumes(metrics), heads, tuple(of_volumes))] if describe_volumes(metrics) else []),
     ]
     return f"{format_count(test['truth_boxes'])} boxes", tables
 
@@ -372,6 +385,13 @@ def _count_taken(facts: Mapping[str, Any]) -> str:
     return f", {format_count(taken)} tensors taken" if taken else ""
 
 
+def _notes(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the trainer made of options that do not speak for themselves."""
+    notes = facts.get("ultralytics_notes") or {}
+    words = "; ".join(f"{name}: {line}" for name, line in notes.items())
+    return [("Options of the trainer", words)] if notes else []
+
+
 def describe_training(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Facts of a training: name and value, in words."""
 
@@ -394,6 +414,7 @@ def describe_training(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Time", NOT_RECORDED if seconds is None else format_seconds(float(seconds))),
         ("Images a second", NOT_RECORDED if speed is None else format_value(float(speed), 1)),
         ("Versions", ", ".join(f"{k} {v}" for k, v in sorted(facts.get("versions", {}).items()))),
+        *_notes(facts),
         ("Environment", text("environment")),
         ("Git commit", text("git_commit")),
     ]

@@ -13,6 +13,7 @@ from scanline.core.run_names import name_seed
 from scanline.figures.numbers import format_count, format_difference, format_share, spell
 from scanline.figures.options import DETECTION_SET_FIGURES
 from scanline.report.detection_set import describe_detection_set
+from scanline.report.detector_comparison import describe_detector_comparison
 from scanline.report.environments import describe_environments
 from scanline.report.headline import Cell, headline_tables
 from scanline.report.kinds import KINDS as TASK_KINDS
@@ -53,6 +54,7 @@ class StudyFiles:
         tasks: task_comparison.json; None where no two tasks answer one question.
         task_figure: The figure of it; None without.
         seeds: seeds.json; None where no network has several seeds and there is no ensemble.
+        detectors: detector_comparison.json; None where none are compared.
         label_statistics: label_statistics.json; None where the study does not ask for a label analysis.
         label_leaks: label_leaks.json; None without.
         label_figures: The figures of LABEL_FIGURES; none without.
@@ -67,12 +69,13 @@ class StudyFiles:
     receipts: Sequence[Mapping[str, Any]]
     metrics: Sequence[Mapping[str, Any]]
     runs: Sequence[Mapping[str, Any]]
-    comparison: Mapping[str, Any] | None
     study_figures: Mapping[str, Path]
     run_figures: Sequence[Mapping[str, Path]]
+    comparison: Mapping[str, Any] | None = None
     tasks: Mapping[str, Any] | None = None
     task_figure: Path | None = None
     seeds: Mapping[str, Any] | None = None
+    detectors: Mapping[str, Any] | None = None
     label_statistics: Mapping[str, Any] | None = None
     label_leaks: Mapping[str, Any] | None = None
     label_figures: Sequence[Path] = ()
@@ -104,6 +107,7 @@ def describe_study(options: ReportOptions, files: StudyFiles) -> dict[str, Any]:
         if files.tasks and files.task_figure
         else None,
         "seeds": describe_seeds(files.seeds) if files.seeds else None,
+        "detectors": describe_detector_comparison(files.detectors) if files.detectors else None,
         "label_analysis": describe_label_analysis(
             files.label_statistics,
             files.label_leaks,

@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 import time
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from pickle import UnpicklingError
@@ -31,12 +32,15 @@ import scanline.core.torchvision_compat  # noqa: F401  (has to come before ultra
 from scanline.core.errors import InputError
 from scanline.core.files import read_json, written_aside
 from scanline.core.log import logger
+from scanline.core.options import check_options
 from scanline.prepare.yolo_export import YoloSubset, write_yolo
 from scanline.train.detection import DetectionJob, Detections, DetectionSamples, DetectorSpec
+from scanline.train.detector_model import TunedModel
 from scanline.train.device import choose_precision, describe_device
 from scanline.train.model_store import BEST, CHECKPOINT
 from scanline.train.options import BoxAugmentation, TrainingOptions
 from scanline.train.processes import current_processes, require_parts
+from scanline.train.ultralytics_options import UltralyticsOptions, explain_settings, trainer_settings, training_with
 
 # Shift and zoom of training images. Ultralytics' defaults are 0.1 and 0.5 (cfg/default.yaml), made for photographs;
 # heads in CT are of much the same size, so that half of its zoom is taken.
@@ -113,7 +117,8 @@ def fit_ultralytics(
 
     Raises:
         InputError: For a network that ultralytics does not have, images of a size that it would pad, rates that it
-            refuses, weights that do not fit, or a loss that does not stay finite.
+            refuses, weights that do not fit, images to be mixed of which some are partly unknown, or a loss that does
+            not stay finite.
     """
     started = time.monotonic()
     work, processes = folder / "ultralytics", current_processes()
@@ -121,12 +126,14 @@ def fit_ultralytics(
     from scanline.train.ultralytics_trainer import ResumableTraining, build_network
 
     spec = _spec(job, train)
+    job, notes = _with_own_options(job)
     _check_rates(job.training)
     _check_batches(job.training, len(train), processes.count)
     torch.manual_seed(job.seed)
     network = build_network(spec.architecture, len(spec.classes), spec.channels)
     taken = _take_weights(network, _starting_state(job, weights), weights)
     settings = _settings(job, spec, work, processes.count)
+    _check_mixing(settings, train)
     if not _is_done(folder, job):
         subsets = {"train": _yolo_subset(train), "val": _yolo_subset(val)}
         if processes.is_first:
@@ -169,6 +176,7 @@ def fit_ultralytics(
         "ultralytics_settings": {
             name: value for name, value in settings.items() if name not in ("save_dir", "device", "workers")
         },
+        **({"ultralytics_notes": notes} if notes else {}),
     }
 
 
@@ -216,6 +224,23 @@ def _spec(job: DetectionJob, train: DetectionSamples) -> DetectorSpec:
     )
 
 
+def _own_options(job: DetectionJob) -> UltralyticsOptions | None:
+    if not isinstance(job.model, TunedModel):
+        return None
+    return check_options(UltralyticsOptions, job.model.ultralytics, "--options: model.ultralytics")
+
+
+def _with_own_options(job: DetectionJob) -> tuple[DetectionJob, dict[str, str]]:
+    """The job with the trainer's own options in their places, and a line for each that does not speak for itself."""
+    options = _own_options(job)
+    if options is None:
+        return job, {}
+    notes = explain_settings(options, job.model.channels, len(job.task.targets))
+    for name, line in notes.items():
+        logger.info("ultralytics.%s: %s", name, line)
+    return replace(job, training=training_with(options, job.training)), notes
+
+
 def _check_rates(training: TrainingOptions) -> None:
     for name in ("learning_rate", "weight_decay"):
         value = getattr(training, name)
@@ -239,9 +264,20 @@ def _check_batches(training: TrainingOptions, n_train: int, processes: int) -> N
         )
 
 
+def _check_mixing(settings: dict[str, Any], train: DetectionSamples) -> None:
+    for name in ("mosaic", "mixup", "cutmix"):
+        if settings[name] and train.n_partly_known:
+            raise InputError(
+                f"ultralytics.{name}",
+                found=f"{settings[name]}, and {train.n_partly_known} training images on which a class is unknown",
+                expected="no mixing of images, as a class may be known on one and unknown on another",
+                next_step="Set it to 0, or train on targets that were looked for on every image.",
+            )
+
+
 def _settings(job: DetectionJob, spec: DetectorSpec, work: Path, processes: int) -> dict[str, Any]:
     """Ultralytics' options; those that are not here are without effect, or at the defaults of its cfg/default.yaml."""
-    training, on_gpu = job.training, job.device.type == "cuda"
+    training, on_gpu, options = job.training, job.device.type == "cuda", _own_options(job)
     is_half = on_gpu and choose_precision(training.precision, job.device) is torch.bfloat16
     return {
         "task": "detect",
@@ -272,6 +308,7 @@ def _settings(job: DetectionJob, spec: DetectorSpec, work: Path, processes: int)
         "plots": False,
         "verbose": False,
         **augmentation_settings(job.task.augmentation),
+        **(trainer_settings(options) if options else {}),
     }
 
 
@@ -280,7 +317,7 @@ def augmentation_settings(augmentation: BoxAugmentation) -> dict[str, Any]:
 
     Flips are the task's; so is a crop, as a zoom in. Shift and zoom are small and always there. Colours are not
     changed, as grey values are densities. Images are not mixed or tiled (mosaic, mixup, cutmix, copy-paste), as a
-    slice has one head, and where it lies is part of what there is to learn.
+    slice has one head, and where it lies is part of what there is to learn. A model's `ultralytics` changes any of it.
     """
     return {
         "translate": SHIFT,

@@ -17,6 +17,7 @@ rates, gradient clipping, moving average of the weights, early stopping. Not tak
 
 import random
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ from scanline.train.model_store import BEST, CHECKPOINT
 from scanline.train.processes import Processes, current_processes
 from scanline.train.unknown_classes import SURELY_NOT
 
-from ultralytics.data.augment import Compose, RandomFlip, RandomPerspective  # isort: skip
+from ultralytics.data.augment import Compose, CutMix, MixUp, Mosaic, RandomFlip, RandomHSV, RandomPerspective  # isort: skip
 from ultralytics.data.build import InfiniteDataLoader  # isort: skip
 from ultralytics.data.dataset import YOLODataset  # isort: skip
 from ultralytics.models.yolo.detect import DetectionTrainer  # isort: skip
@@ -139,14 +140,37 @@ def _detections(rows: NDArray[np.float32], size: int) -> Detections:
 
 
 class RandomZoom(RandomPerspective):
-    """Random shift and zoom onto black, as air is in CT; ultralytics fills with grey 114."""
+    """Random shift, zoom, turn, shear and perspective onto black, as air is; ultralytics fills with grey 114."""
 
     def apply_image(self, labels: dict[str, Any], params: dict[str, Any] | None = None) -> dict[str, Any]:
         """Warp the image by the drawn matrix."""
         assert params is not None
-        image = cv2.warpAffine(labels["img"], params["M"][:2], dsize=params["size"], borderValue=(0, 0, 0, 0))
+        black, size = (0, 0, 0, 0), params["size"]
+        if self.perspective:
+            image = cv2.warpPerspective(labels["img"], params["M"], dsize=size, borderValue=black)
+        else:
+            image = cv2.warpAffine(labels["img"], params["M"][:2], dsize=size, borderValue=black)
         labels["img"] = image if image.ndim == 3 else image[..., None]
         labels["resized_shape"] = image.shape[:2]
+        return labels
+
+
+class SeededMosaic(Mosaic):
+    """Four images side by side on black. Any others are drawn: ultralytics draws from those that were read last."""
+
+    def get_indexes(self) -> list[int]:
+        """Three images of the subset."""
+        return [random.randrange(len(self.dataset)) for _ in range(self.n - 1)]
+
+    def apply_image(self, labels: dict[str, Any], params: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Lay the four images out."""
+        assert params is not None
+        side = 2 * self.imgsz
+        canvas = np.zeros((side, side, labels["img"].shape[2]), np.uint8)
+        for tile in params["layout"]:
+            onto = np.s_[tile["y1a"] : tile["y2a"], tile["x1a"] : tile["x2a"]]
+            canvas[onto] = tile["labels_patch"]["img"][tile["y1b"] : tile["y2b"], tile["x1b"] : tile["x2b"]]
+        labels["img"] = canvas
         return labels
 
 
@@ -166,9 +190,23 @@ class SeededImages(YOLODataset):
         if not self.augment:
             return super().build_transforms(hyp)
         size = int(self.imgsz)  # type: ignore[arg-type]
+        zoom = RandomZoom(
+            degrees=hyp.degrees,
+            translate=hyp.translate,
+            scale=tuple(hyp.scale),
+            shear=hyp.shear,
+            perspective=hyp.perspective,
+            size=(size, size),
+        )
+        # What is off is left out, as it would draw a random number that the others then miss.
+        tiled = [SeededMosaic(self, imgsz=size, p=hyp.mosaic)] if hyp.mosaic else []
+        placed = Compose([*tiled, zoom])  # type: ignore[no-untyped-call]
+        mixed = [kind(self, placed, share) for kind, share in ((MixUp, hyp.mixup), (CutMix, hyp.cutmix)) if share]
         return Compose(  # type: ignore[no-untyped-call]
             [
-                RandomZoom(translate=hyp.translate, scale=tuple(hyp.scale), size=(size, size)),
+                placed,
+                *mixed,
+                *([RandomHSV(hyp.hsv_h, hyp.hsv_s, hyp.hsv_v)] if hyp.hsv_v else []),
                 RandomFlip(direction="vertical", p=hyp.flipud),
                 RandomFlip(direction="horizontal", p=hyp.fliplr),
                 self.format_class(bbox_format="xywh", normalize=True, batch_idx=True, bgr=0.0),
@@ -177,7 +215,9 @@ class SeededImages(YOLODataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         if self.augment:
-            random.seed(f"{self.epoch_seed} {index}")
+            own = f"{self.epoch_seed} {index}"
+            random.seed(own)
+            np.random.seed(zlib.crc32(own.encode()))  # noqa: NPY002  (which ultralytics draws from)
         sample = dict(super().__getitem__(index))
         return sample if self.known is None else {**sample, "known": torch.from_numpy(self.known[index])}
 
@@ -283,6 +323,7 @@ class ResumableTraining(DetectionTrainer):
             prefix=f"{mode}: ",
             task="detect",
             data=self.data,
+            single_cls=self.args.single_cls,
         )
         images.known = self._known[mode]
         return images
@@ -382,6 +423,9 @@ class ResumableTraining(DetectionTrainer):
         is_best = self.stopper.best_epoch == self.epoch + 1
         if is_best:
             with written_aside(self.folder / BEST) as aside:
+                torch.save(self.ema.ema.state_dict(), aside)
+        if self.save_period > 0 and (self.epoch + 1) % self.save_period == 0:
+            with written_aside(self.folder / f"epoch{self.epoch + 1}.pt") as aside:
                 torch.save(self.ema.ema.state_dict(), aside)
         with written_aside(self.folder / CHECKPOINT) as aside:
             torch.save(
