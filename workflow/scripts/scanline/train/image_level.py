@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from scanline.prepare.samples import Samples, count_known, exclusive_samples, load_samples, require_both_classes
-from scanline.train.batches import augment, gather, normalise, vary_grey
+from scanline.train.batches import augment, gather, grey_statistics, normalise, vary_grey
 from scanline.train.engine import Engine
 from scanline.train.label_losses import class_cross_entropy, known_cross_entropy
 from scanline.train.label_weights import read_class_weights, read_sampler_weights
@@ -101,16 +100,6 @@ def fit_classifier(job: Job, inputs: Mapping[str, Path], weights: Path | None, f
         read_sampler_weights(inputs.get("sampler_weights"), train.image_ids) if task.sampler_weights else None,
     )
     return Trainer(job, train, samples["val"], folder, load_pretrained(weights), rare).fit()
-
-
-def grey_statistics(samples: Samples, batch: int = 512) -> tuple[float, float]:
-    """Mean and standard deviation of a subset's grey values, in [0, 1], from exact whole-number sums."""
-    histogram = np.zeros(256, dtype=np.int64)
-    for start in range(0, len(samples), batch):
-        histogram += np.bincount(samples.pixels[samples.rows[start : start + batch]].ravel(), minlength=256)
-    values = np.arange(256) / 255
-    mean = float((histogram * values).sum() / histogram.sum())
-    return mean, float(np.sqrt((histogram * (values - mean) ** 2).sum() / histogram.sum()))
 
 
 class Trainer(Engine):
