@@ -277,6 +277,8 @@ class ModelOptions(Options):
             name = self.encoder or self.architecture
             others = "coco, none" if kind_of_network(self.architecture) == "detect" else "none"
             raise ValueError(f"no ImageNet weights are known for {name}: set weights to {others}, or to a file")
+        if self.statistics != "auto" and kind_of_network(self.architecture) == "detect":
+            raise ValueError("no statistics: detectors are normalised as their weights ask")
         if self.statistics == "imagenet" and self.channels == 1:
             raise ValueError("statistics auto or train: ImageNet's are of 3 channels")
         if self.weights == "coco" and kind_of_network(self.architecture) != "detect":

@@ -106,8 +106,9 @@ def set_input_channels(model: nn.Module, channels: int) -> None:
 
 def head_of(model: nn.Module) -> str:
     """Name of the layer that makes the outputs: the last linear layer, in SqueezeNet the last convolution."""
-    layers = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
-    return (layers or [name for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d)])[-1]
+    linear: list[str] = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
+    convolutions = [name for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d)]
+    return (linear or convolutions)[-1]
 
 
 def _set_outputs(model: nn.Module, outputs: int) -> None:
