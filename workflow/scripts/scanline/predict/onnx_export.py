@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pandas as pd
 import torch
@@ -37,8 +38,8 @@ class Probabilities(torch.nn.Module):
 def write_onnx(model: torch.nn.Module, spec: ClassifierSpec, path: Path) -> None:
     """Write a network for any number of images at once.
 
-    By PyTorch's exporter from TorchScript: it needs no package but PyTorch's own, and takes a tenth of the time of the
-    one from `torch.export`.
+    By PyTorch's exporter from TorchScript, which takes a tenth of the time of the one from `torch.export` and writes the
+    same scores.
 
     Args:
         model: In evaluation mode, on the CPU.
@@ -56,6 +57,7 @@ def write_onnx(model: torch.nn.Module, spec: ClassifierSpec, path: Path) -> None
         output_names=[OUTPUT],
         dynamic_axes={INPUT: {0: "images"}, OUTPUT: {0: "images"}},
     )
+    onnx.checker.check_model(str(path), full_check=True)
 
 
 def check_onnx(path: Path, model: torch.nn.Module, spec: ClassifierSpec, images: NDArray[np.uint8]) -> float:
