@@ -38,8 +38,8 @@ class Probabilities(torch.nn.Module):
 def write_onnx(model: torch.nn.Module, spec: ClassifierSpec, path: Path) -> None:
     """Write a network for any number of images at once.
 
-    By PyTorch's exporter from TorchScript, which takes a tenth of the time of the one from `torch.export` and writes the
-    same scores.
+    By PyTorch's exporter from TorchScript, which takes a tenth of the time of the one from `torch.export`, for the same
+    scores.
 
     Args:
         model: In evaluation mode, on the CPU.
