@@ -102,8 +102,11 @@ REACHED_BY = {
     "prepare/coco_export.py": {"verify_detection_set"},
     "prepare/set_statistics.py": {"analyse_detection_set"},
     "train/engine.py": TRAIN,
-    "train/label_weights.py": {"train_classifier", "train_segmenter", "train_detector ssdlite/"},
-    "train/image_level.py": {"train_classifier", "train_segmenter", "train_detector ssdlite/"},
+    "train/batches.py": {"train_classifier", "train_segmenter", "train_detector ssdlite/"},
+    "train/label_weights.py": {"train_classifier"},
+    "train/label_losses.py": {"train_classifier"},
+    "train/schedule.py": TRAIN,
+    "train/image_level.py": {"train_classifier"},
     "train/segmentation.py": {"train_segmenter"},
     "train/mask_losses.py": {"train_segmenter"},
     "train/detection.py": {"train_detector"},
@@ -377,6 +380,12 @@ def test_templates_and_pins_count(unchanged, all_jobs, file, old, new, first):
 # A change of the study, by the preset, and the first of the rules that it reruns.
 OPTIONS = {
     "learning rate": ({"training": {"learning_rate": 0.002}}, TRAIN),
+    "average of weights": (
+        {"training": {"ema_decay": 0.9}},
+        {"train_classifier", "train_segmenter", "train_detector ssdlite/"},
+    ),
+    "option of training at its default": ({"training": {"optimizer": "adamw"}}, NOTHING),
+    "mixing": ({"tasks": {"multilabel": {"mixup_alpha": 0.2}}}, {"train_classifier multilabel"}),
     "loss of segmentation": ({"tasks": {"segment": {"loss": "focal"}}}, {"train_segmenter"}),
     "weights of classes": ({"tasks": {"multilabel": {"class_weights": False}}}, {"train_classifier multilabel"}),
     "augmentation of detection": (

@@ -10,7 +10,7 @@ PROJECT = Path(workflow.current_basedir).parent.parent
 SCRIPTS = PROJECT / "workflow/scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from scanline.config import load_config, targets_of
+from scanline.config import IMAGE_LEVEL, load_config, targets_of
 from scanline.core.code_digest import ParsedModules
 from scanline.core.code_digest import code_digest as digest_of_code
 from scanline.core.errors import InputError
@@ -116,12 +116,14 @@ ENVIRONMENT_OF = {
     "train_detector": "envs/detect.yaml",
     "predict_classifier": "envs/train.yaml",
     "predict_segmenter": "envs/segment.yaml",
+    "export_classifier": "envs/export.yaml",
     "predict_detector": "envs/detect.yaml",
     "fuse_detections": "envs/evaluate.yaml",
     "average_scores": "envs/evaluate.yaml",
     "average_maps": "envs/evaluate.yaml",
     "evaluate_classifier": "envs/evaluate.yaml",
     "evaluate_multilabel": "envs/evaluate.yaml",
+    "evaluate_multiclass": "envs/evaluate.yaml",
     "evaluate_segmenter": "envs/evaluate.yaml",
     "evaluate_detector": "envs/evaluate.yaml",
     "compare_splits": "envs/evaluate.yaml",
@@ -130,6 +132,7 @@ ENVIRONMENT_OF = {
     "compare_detectors": "envs/evaluate.yaml",
     "plot_classifier": "envs/figures.yaml",
     "plot_multilabel": "envs/figures.yaml",
+    "plot_multiclass": "envs/figures.yaml",
     "plot_segmenter": "envs/figures.yaml",
     "plot_detector": "envs/figures.yaml",
     "plot_study": "envs/figures.yaml",
@@ -141,7 +144,13 @@ ENVIRONMENT_OF = {
     "write_overview": "envs/report.yaml",
 }
 ENVIRONMENTS = sorted({Path(file).stem for file in ENVIRONMENT_OF.values()})
-NETWORKS = {"binary": "train", "multilabel": "train", "segment": "segment", "detect": "detect"}  # by kind of task
+NETWORKS = {  # by kind of task
+    "binary": "train",
+    "multilabel": "train",
+    "multiclass": "train",
+    "segment": "segment",
+    "detect": "detect",
+}
 
 
 def environment_digest(wildcards):
@@ -157,7 +166,9 @@ def environment_options(wildcards):
 def environments_of_study(wildcards):
     """An input function: records of the environments that the study's jobs run in."""
     study = study_of(wildcards)
-    unused = set(NETWORKS.values()) - {NETWORKS[study.tasks[task].kind] for _, task, _, _ in runs_in(study)}
+    unused = {"export"} | set(NETWORKS.values()) - {
+        NETWORKS[study.tasks[task].kind] for _, task, _, _ in runs_in(study)
+    }
     return [f"<results>/environments/{name}.json" for name in ENVIRONMENTS if name not in unused]
 
 
@@ -427,16 +438,18 @@ def train_options(wildcards):
     model = study.models[wildcards.model]
     return as_json(
         {
-            "task": study.tasks[wildcards.task],
+            "task": study.tasks[wildcards.task].model_dump(mode="json", exclude_defaults=True),
             "model": model.network(),
-            "training": model.training_over(study.training),
+            "training": model.training_options(study.training),
         }
     )
 
 
 def predict_options(wildcards):
     study = study_of(wildcards)
-    return as_json({**predicted_target(wildcards), **views_of(wildcards), "device": study.training.device})
+    options = {**predicted_target(wildcards), **views_of(wildcards), "device": study.training.device}
+    is_exclusive = study.tasks[wildcards.task].kind == "multiclass"
+    return as_json(options | ({"exclusive": True} if is_exclusive else {}))
 
 
 def predicted_target(wildcards):
@@ -1066,6 +1079,17 @@ def figures_in(study_name):
 def exports_of(study_name):
     """The trees of each detection set of a study; not part of `all`."""
     return set_paths(study_name, *(f"exports/{SET_FILES}/{form}.json" for form in EXPORT_FORMATS))
+
+
+def networks_of(study_name):
+    """The ONNX file of each image-level run of a study; not part of `all`."""
+    tasks = CONFIG.studies[study_name].tasks
+    runs = [run for run in runs_in(CONFIG.studies[study_name]) if tasks[run[1]].kind in IMAGE_LEVEL]
+    return run_paths(study_name, f"exports/{RUN_FILES}/model.onnx", runs)
+
+
+def all_networks():
+    return [path for name in CONFIG.by_default for path in networks_of(name)]
 
 
 def all_exports():

@@ -19,7 +19,7 @@ rule predict_classifier:
     benchmark:
         f"<benchmarks>/predict_classifier/{{study}}/{RUN_FILES}.tsv"
     wildcard_constraints:
-        task=tasks_of("binary", "multilabel"),
+        task=tasks_of("binary", "multilabel", "multiclass"),
         model=names_of("models"),
     conda:
         "../../envs/train.yaml"
@@ -116,7 +116,7 @@ rule average_scores:
     benchmark:
         f"<benchmarks>/average_scores/{{study}}/{RUN_FILES}.tsv"
     wildcard_constraints:
-        task=tasks_of("binary", "multilabel"),
+        task=tasks_of("binary", "multilabel", "multiclass"),
         model=names_of("ensembles"),
         seed=str(ENSEMBLE_SEED),
     conda:
@@ -186,3 +186,29 @@ rule fuse_detections:
         "python workflow/scripts/fuse_detections.py --options {params.options:q}"
         " --member-detections {input.member_detections:q} --member-predicted {input.member_predicted:q}"
         " --detections {output.detections:q} --predicted {output.predicted:q} > {log:q} 2>&1"
+
+
+rule export_classifier:
+    input:
+        model=f"<results>/{{study}}/models/{RUN_FILES}/model.pt",
+        pixels=pixel_cache,
+        images="<results>/{study}/curated/images.parquet",
+    output:
+        onnx=f"<results>/{{study}}/exports/{RUN_FILES}/model.onnx",
+        statement=f"<results>/{{study}}/exports/{RUN_FILES}/model.json",
+    log:
+        f"<logs>/export_classifier/{{study}}/{RUN_FILES}.log",
+    benchmark:
+        f"<benchmarks>/export_classifier/{{study}}/{RUN_FILES}.tsv"
+    wildcard_constraints:
+        task=tasks_of("binary", "multilabel", "multiclass"),
+    conda:
+        "../../envs/export.yaml"
+    resources:
+        **job_class("cpu"),
+    params:
+        code=code_digest("export_classifier"),
+    shell:
+        "python workflow/scripts/export_classifier.py --threads {threads} --model {input.model:q}"
+        " --pixels {input.pixels:q} --images {input.images:q} --onnx {output.onnx:q}"
+        " --statement {output.statement:q} > {log:q} 2>&1"

@@ -9,7 +9,7 @@ from scanline.core.tables import write_table
 from scanline.predict.activation_maps import write_maps
 from scanline.predict.classifier import predict_samples
 from scanline.predict.options import PredictOptions
-from scanline.prepare.samples import load_samples
+from scanline.prepare.samples import exclusive_samples, load_samples
 from scanline.train.device import prepare_device
 
 
@@ -21,6 +21,8 @@ def main() -> None:
     options = read_options(PredictOptions, args.options)
     device = prepare_device(options.device, args.threads)
     samples = load_samples(args.pixels, args.index, args.labels, args.split, options.target)
+    if options.exclusive:
+        samples = exclusive_samples(samples, options.target, args.labels)
     scores, cams = predict_samples(args.model, samples, options.target, device, tta=options.test_time_augmentation)
     write_table(scores, args.scores)
     write_maps(scores["image_id"].tolist(), cams, options.target, args.cams)

@@ -25,10 +25,12 @@ from scanline.prepare.detection_set_options import DetectionSet
 from scanline.prepare.options import OfflineAugmentation, PixelOptions
 from scanline.report.kinds import KINDS
 from scanline.split.options import NO_CLASS, SplitOptions, classes_named
+from scanline.train.network_names import is_ultralytics
 from scanline.train.options import (
     AugmentableTask,
     ClassifyTask,
     DetectTask,
+    MulticlassTask,
     SegmentTask,
     Task,
     TrainingOptions,
@@ -242,15 +244,18 @@ def _named_file(project: Path, folder: str, name: str, key: str) -> Path:
     return path
 
 
+IMAGE_LEVEL = ("binary", "multilabel", "multiclass")  # kinds that one engine trains
 LOOKED = {
     "binary": "looked for",
     "multilabel": "looked for",
+    "multiclass": "looked for",
     "detect": "boxed",
     "segment": "outlined",
 }
 GIVES = {
     "binary": "annotated_classes, mask_class or label_table.columns",
     "multilabel": "annotated_classes, mask_class or label_table.columns",
+    "multiclass": "annotated_classes, mask_class or label_table.columns",
     "detect": "annotated_classes",
     "segment": "mask_class",
 }
@@ -268,7 +273,16 @@ def check_fit(study: Study, task: str, model: str, where: str) -> None:
         InputError: If it is made for another kind.
     """
     kind = study.tasks[task].kind
-    wanted = "classify" if kind in {"binary", "multilabel"} else kind
+    image_level = kind in IMAGE_LEVEL
+    parts = study.models[model].training_over(study.training).accumulation_steps
+    if parts > 1 and not image_level and not is_ultralytics(study.models[model].architecture):
+        raise InputError(
+            where,
+            found=f"{model} for the task {task} of kind {kind}, with training.accumulation_steps {parts}",
+            expected="1: batches of image-level tasks alone are computed in parts",
+            next_step="Give accumulation_steps to the models of image-level tasks, in their own training.",
+        )
+    wanted = "classify" if image_level else kind
     architecture = study.models[model].architecture
     if kind_of_network(architecture) != wanted:
         able = [name for name, other in study.models.items() if kind_of_network(other.architecture) == wanted]
@@ -448,7 +462,15 @@ def check_names(study: Study, where: Path) -> None:
             )
         for task_name, label in question.answers.items():
             known(f"questions.{name}.answers", task_name, study.tasks)
-            known(f"questions.{name}.answers.{task_name}", label, targets_of(study.tasks[task_name]))
+            task = study.tasks[task_name]
+            if isinstance(task, MulticlassTask):
+                raise InputError(
+                    f"{where}: questions.{name}.answers",
+                    found=f"{task_name}, which is of kind multiclass",
+                    expected="a task that answers yes or no at a threshold",
+                    next_step="Take it out, or answer by a task of another kind.",
+                )
+            known(f"questions.{name}.answers.{task_name}", label, targets_of(task))
     for index, run in enumerate(study.runs):
         known(f"runs.{index}.split", run.split, study.splits)
         for task_name in run.tasks:

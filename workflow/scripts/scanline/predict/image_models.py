@@ -16,7 +16,13 @@ from scanline.core.errors import InputError
 from scanline.core.run_names import is_ensemble
 from scanline.predict.rules import Kind, Rule
 
-_MODULES = {"binary": "classifier", "multilabel": "classifier", "detect": "detector", "segment": "segmenter"}
+_MODULES = {
+    "binary": "classifier",
+    "multilabel": "classifier",
+    "multiclass": "classifier",
+    "detect": "detector",
+    "segment": "segmenter",
+}
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,8 @@ def read_kind(path: Path) -> ModelKind:
         ) from error
     if "family" in spec:
         return ModelKind("detect", classes)
+    if spec.get("output") == "softmax":
+        return ModelKind("multiclass", classes)
     return ModelKind("binary" if len(classes) == 1 else "multilabel", classes)
 
 

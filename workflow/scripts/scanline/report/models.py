@@ -9,7 +9,7 @@ from scanline.figures.numbers import (
     format_count,
     format_difference,
     format_metric,
-    format_seconds,
+    format_share,
     format_value,
     spell,
 )
@@ -18,6 +18,7 @@ from scanline.report.headline import Cell, anchor_of, count_images
 from scanline.report.kinds import AVERAGE_PRECISIONS, KINDS, look_up
 from scanline.report.options import ReportedRun
 from scanline.report.page import Picture, embed_png
+from scanline.report.training import describe_training
 from scanline.report.volumes import FROC, FROC_PLACE, PLACE, describe_volumes
 from scanline.report.volumes import METRICS as VOLUME_METRICS
 from scanline.report.words import explain_localization, name_threshold
@@ -47,6 +48,7 @@ CALIBRATION = {
 SUBGROUP_METRICS = {  # columns of the tables of subgroups; of several labels, each has these
     "binary": ("recall", "specificity", "auroc"),
     "multilabel": ("auroc",),
+    "multiclass": ("accuracy", "f1", "auroc"),
     "detect": (
         *AVERAGE_PRECISIONS,
         "sensitivity",
@@ -98,7 +100,7 @@ CAPTIONS = {
     "confusion": "Confusion matrix: counts, and shares of each true class.",
     "calibration": "Calibration: on the dotted line probabilities are what they say. Lines are intervals over patients;"
     " larger points hold more images.",
-    "areas": "AUROC of each label with its interval.",
+    "areas": "AUROC of each label or class with its interval.",
     "errors_together": "Images on which two labels are wrong together.",
     "froc": "FROC: share of the boxes found against false detections an image.",
     "volume_roc": "ROC of volumes, told by the boxes on their slices; diamonds mark the threshold frozen on val.",
@@ -113,7 +115,7 @@ GRAD_CAM = " Grad-CAM shows where the network found evidence; it is a coarse map
 EXAMPLES = ("examples", "overlays")
 TRAINING = ("loss", "training")
 MEMBER_LOSSES = "Loss on val of each member, by epoch; the weights of the marked epochs were kept."
-NOT_RECORDED = "not recorded"
+MOST_CONFUSED = 5  # pairs of classes in the table
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ def describe_model(
         key: Figure(embed_png(path, f"{name}. {_alternative(key, metrics, facts)}"), _caption(key, facts))
         for key, path in figures.items()
     }
-    localization = metrics.get("localization", {}).get("test") if run.kind == "binary" else None
+    localization = metrics.get("localization", {}).get("test") if run.kind in {"binary", "multiclass"} else None
     return {
         "anchor": anchor_of(run),
         "name": name,
@@ -175,7 +177,7 @@ def describe_model(
         "figures": [picture for key, picture in pictures.items() if key not in EXAMPLES],
         "examples": next(pictures[key] for key in EXAMPLES if key in pictures),
         "examples_note": explain_localization(localization)
-        + (GRAD_CAM if run.kind in {"binary", "multilabel"} else ""),
+        + (GRAD_CAM if run.kind in {"binary", "multilabel", "multiclass"} else ""),
         "facts_head": "Members" if facts is None else "Training",
         "facts": describe_ensemble(run) if facts is None else describe_training(facts),
     }
@@ -303,6 +305,44 @@ def _describe_multilabel(metrics: Mapping[str, Any]) -> tuple[str, list[ModelTab
     return f"{len(test['per_class'])} labels", tables
 
 
+def _describe_multiclass(metrics: Mapping[str, Any]) -> tuple[str, list[ModelTable]]:
+    test = metrics["subsets"]["test"]
+    columns = ("precision", "recall", "f1", "auroc", "auprc")
+    classes = [
+        Line(spell(label), (rows["positives"], rows["predicted"], *(rows.get(key) for key in columns)))
+        for label, rows in test["per_class"].items()
+    ]
+    means = [
+        Line(f"{kind} mean", (None, None, *(test["averages"][kind].get(key) for key in columns)))
+        for kind in ("macro", "weighted")
+    ]
+    whole = {key: METRICS[key] for key in ("accuracy", "balanced_accuracy", "mcc", "log_loss", "ece")}
+    whole["cohen_kappa"] = "Cohen's kappa"
+    rows = [*_rows(metrics, whole, "metrics"), *_rows(metrics, {"f1": "F1, macro mean"}, "averages", "macro")]
+    heads = ("Class", "Images", "Predicted", *(METRICS[key] for key in columns))
+    tables = [
+        ModelTable(
+            "Each class on test against all others; the most probable class is predicted.", heads, (*classes, *means)
+        ),
+        ModelTable("All classes together.", ("Metric", *_subsets(metrics)), tuple(rows)),
+        *(_confused_table(metrics, subset) for subset in _subsets(metrics) if subset != "val"),
+    ]
+    return f"{len(test['per_class'])} classes", tables
+
+
+def _confused_table(metrics: Mapping[str, Any], subset: str) -> ModelTable:
+    pairs = metrics["subsets"][subset]["confused"][:MOST_CONFUSED]
+    rows = []
+    for pair in pairs:
+        first, second = map(spell, pair["classes"])
+        share = Cell(format_share(pair["share"]), None)
+        rows.append(
+            Line(f"{first}, {second}", (pair["first_as_second"], pair["second_as_first"], pair["images"], share))
+        )
+    heads = ("Pair", "First taken for second", "Second taken for first", "Both", "Share of both")
+    return ModelTable(f"The pairs of classes most confused on {subset}.", heads, tuple(rows))
+
+
 def _describe_detection(metrics: Mapping[str, Any]) -> tuple[str, list[ModelTable]]:
     test, subsets = metrics["subsets"]["test"], _subsets(metrics)
     cases = []
@@ -350,6 +390,7 @@ def _spell_metric(name: str) -> str:
 DESCRIBE: dict[str, Callable[[Mapping[str, Any]], tuple[str, list[ModelTable]]]] = {
     "binary": _describe_binary,
     "multilabel": _describe_multilabel,
+    "multiclass": _describe_multiclass,
     "detect": _describe_detection,
     "segment": _describe_segmentation,
 }
@@ -366,6 +407,8 @@ def _alternative(key: str, metrics: Mapping[str, Any], facts: Mapping[str, Any] 
         return MEMBER_LOSSES
     if key in TRAINING and facts is not None:
         return f"Loss on train and val by epoch; epoch {facts.get('best_epoch')} was kept."
+    if key == "confusion" and isinstance(test.get("confusion"), list):
+        return f"{CAPTIONS[key]} {_tell_confused(test)}"
     areas = {"roc": ("AUROC", "auroc"), "calibration": ("Expected calibration error", "ece")}
     if key in areas and "per_class" in test and key != "froc" and "auroc" in test["metrics"]:
         title, name = areas[key]
@@ -380,41 +423,9 @@ def _alternative(key: str, metrics: Mapping[str, Any], facts: Mapping[str, Any] 
     return CAPTIONS[key]
 
 
-def _count_taken(facts: Mapping[str, Any]) -> str:
-    taken = facts.get("tensors_from_weights")
-    return f", {format_count(taken)} tensors taken" if taken else ""
-
-
-def _notes(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What the trainer made of options that do not speak for themselves."""
-    notes = facts.get("ultralytics_notes") or {}
-    words = "; ".join(f"{name}: {line}" for name, line in notes.items())
-    return [("Options of the trainer", words)] if notes else []
-
-
-def describe_training(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Facts of a training: name and value, in words."""
-
-    def text(key: str) -> str:
-        return NOT_RECORDED if facts.get(key) is None else str(facts[key])
-
-    def count(key: str) -> str:
-        return NOT_RECORDED if facts.get(key) is None else format_count(int(facts[key]))
-
-    stopped = "stopped early" if facts.get("stopped_early") else "ran to the end"
-    speed, seconds = facts.get("images_per_second"), facts.get("wall_seconds")
-    several = f"{processes} times " if (processes := facts.get("processes", 1)) > 1 else ""
-    return [
-        ("Network", f"{text('architecture')}, {count('parameters')} parameters"),
-        ("Weights at the start", text("weights") + _count_taken(facts)),
-        ("Images", f"{count('n_train')} to train on, {count('n_val')} for val"),
-        ("Kept epoch", f"{text('best_epoch')} (of {text('epochs')} at most; {stopped})"),
-        ("Seed", text("seed")),
-        ("Device", f"{several}{text('device')}, {text('precision')}"),
-        ("Time", NOT_RECORDED if seconds is None else format_seconds(float(seconds))),
-        ("Images a second", NOT_RECORDED if speed is None else format_value(float(speed), 1)),
-        ("Versions", ", ".join(f"{k} {v}" for k, v in sorted(facts.get("versions", {}).items()))),
-        *_notes(facts),
-        ("Environment", text("environment")),
-        ("Git commit", text("git_commit")),
-    ]
+def _tell_confused(test: Mapping[str, Any]) -> str:
+    if not test["confused"]:
+        return "On test every image is called right."
+    pair = test["confused"][0]
+    first, second = map(spell, pair["classes"])
+    return f"On test {first} and {second} are confused most, on {format_count(pair['images'])} images."

@@ -40,7 +40,7 @@ class ReportedRun(Options):
     split: str = Field(description="Name of the split.")
     protocol: str = Field(description="Protocol of the split.")
     task: str = Field(description="Name of the task.")
-    kind: Literal["binary", "multilabel", "detect", "segment"] = Field(description="Kind of the task.")
+    kind: Literal["binary", "multilabel", "multiclass", "detect", "segment"] = Field(description="Kind of the task.")
     model: str = Field(description="Name of the network.")
     seed: int = Field(description="Seed of the training.")
     members: tuple[FusedRun, ...] = Field(default=(), description="Of an ensemble: the runs that it is made of.")
@@ -62,7 +62,7 @@ class ReportedYardstick(Options):
     split: str | None = Field(default=None, description="The split that is most like theirs; null for other data.")
     data_set: str | None = Field(default=None, description="The other data set; null for the study's own.")
     task: str = Field(description="The task that they answer.")
-    kind: Literal["binary", "multilabel", "detect", "segment"] = Field(description="Kind of that task.")
+    kind: Literal["binary", "multilabel", "multiclass", "detect", "segment"] = Field(description="Kind of that task.")
     metrics: dict[str, float] = Field(description="Metric name to value.")
 
 

@@ -1,25 +1,36 @@
-"""Networks for image-level tasks, on the loop of `engine`: one question an image, or several at once.
+"""Networks for image-level tasks, on the loop of `engine`: one question an image, several at once, or one of classes.
 
-Both kinds of task are one sigmoid a class. An entry that nobody looked for has no part in the loss.
+One question and several are a sigmoid a class, in whose loss an entry that nobody looked for has no part. Classes that
+exclude another are one softmax. Nothing else differs.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional
+from torch import nn
 
-from scanline.prepare.samples import Samples, count_known, load_samples, require_both_classes
-from scanline.train.batches import augment, gather, normalise, vary_grey
+from scanline.prepare.samples import Samples, count_known, exclusive_samples, load_samples, require_both_classes
+from scanline.train.batches import augment, gather, grey_statistics, normalise, vary_grey
 from scanline.train.engine import Engine
+from scanline.train.label_losses import LossShape, Targets, as_targets, mix_targets, sigmoid_loss, softmax_loss
+from scanline.train.label_metrics import measure_val
 from scanline.train.label_weights import read_class_weights, read_sampler_weights
-from scanline.train.options import Augmentation, ClassifyTask, ModelOptions, MultilabelTask, TrainingOptions
+from scanline.train.options import (
+    Augmentation,
+    ClassifyTask,
+    ImageLevelTask,
+    ModelOptions,
+    MulticlassTask,
+    TrainingOptions,
+)
 from scanline.train.torchvision_classifier import (
     ClassifierSpec,
     build_classifier,
+    head_of,
     input_statistics,
     save_classifier,
 )
@@ -38,7 +49,7 @@ class Job:
         device: Where to compute.
     """
 
-    task: ClassifyTask | MultilabelTask
+    task: ImageLevelTask
     model: ModelOptions
     training: TrainingOptions
     seed: int
@@ -50,15 +61,15 @@ class LabelWeights:
     """What makes rare classes heard; None for what the task does not ask for.
 
     Attributes:
-        positive: Factor of the positives' loss of each class.
+        classes: Factor of the positives' loss of each class; of classes that exclude another, of their images' loss.
         sampler: Weights by which training images are drawn, shape (n,), float64.
     """
 
-    positive: list[float] | None = None
+    classes: list[float] | None = None
     sampler: torch.Tensor | None = None
 
 
-def classes_of(task: ClassifyTask | MultilabelTask) -> tuple[str, ...]:
+def classes_of(task: ImageLevelTask) -> tuple[str, ...]:
     """The classes that a task predicts, in the order of the network's outputs."""
     return (task.target,) if isinstance(task, ClassifyTask) else task.targets
 
@@ -80,43 +91,47 @@ def fit_classifier(job: Job, inputs: Mapping[str, Path], weights: Path | None, f
             not fit.
     """
     task, classes = job.task, classes_of(job.task)
+    exclusive = isinstance(task, MulticlassTask)
     samples = load_samples(inputs["pixels"], inputs["index"], inputs["labels"], inputs["split"], classes)
+    if exclusive:
+        samples = exclusive_samples(samples, classes, inputs["labels"])
     require_both_classes(samples, ("train", "val"), classes, inputs["split"])
     train = samples["train"]
     rare = LabelWeights(
-        read_class_weights(inputs.get("class_weights"), classes, task.class_weights) if task.class_weights else None,
+        read_class_weights(inputs.get("class_weights"), classes, "balanced" if exclusive else task.class_weights)
+        if task.class_weights
+        else None,
         read_sampler_weights(inputs.get("sampler_weights"), train.image_ids) if task.sampler_weights else None,
     )
     return Trainer(job, train, samples["val"], folder, load_pretrained(weights), rare).fit()
 
 
-def grey_statistics(samples: Samples, batch: int = 512) -> tuple[float, float]:
-    """Mean and standard deviation of a subset's grey values, in [0, 1], from exact whole-number sums."""
-    histogram = np.zeros(256, dtype=np.int64)
-    for start in range(0, len(samples), batch):
-        histogram += np.bincount(samples.pixels[samples.rows[start : start + batch]].ravel(), minlength=256)
-    values = np.arange(256) / 255
-    mean = float((histogram * values).sum() / histogram.sum())
-    return mean, float(np.sqrt((histogram * (values - mean) ** 2).sum() / histogram.sum()))
-
-
-def known_cross_entropy(logits: torch.Tensor, truth: torch.Tensor, positive_weight: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy over the known entries; an unknown entry has neither loss nor gradient.
+def mix_images(
+    images: torch.Tensor, targets: Targets, alpha: float, generator: torch.Generator
+) -> tuple[torch.Tensor, Targets]:
+    """Mix each image of a batch with another one, and their targets alike (mixup, Zhang et al., ICLR (2018)).
 
     Args:
-        logits: Shape (b, classes), float32.
-        truth: Shape (b, classes), float32: 1, 0, or NaN where unknown; at least one entry is known.
-        positive_weight: Factor of the positives' loss, shape (classes,).
+        images: Shape (b, 1, h, w), uint8 or float32.
+        targets: Of the images.
+        alpha: Each share is drawn from Beta(alpha, alpha).
+        generator: On the CPU.
+
+    Returns:
+        Images, float32, and targets, of the same shapes.
     """
-    known = ~truth.isnan()
-    mean_of_all = functional.binary_cross_entropy_with_logits(
-        logits, truth.nan_to_num(), weight=known.to(logits.dtype), pos_weight=positive_weight
-    )
-    return mean_of_all * (known.numel() / known.sum())
+    seed = int(torch.randint(2**62, (1,), generator=generator))
+    share = torch.from_numpy(np.random.default_rng(seed).beta(alpha, alpha, len(images)).astype(np.float32))
+    partner = torch.randperm(len(images), generator=generator).to(images.device)
+    share = share.to(images.device)
+    grey, own = images.float(), share.view(-1, 1, 1, 1)
+    return own * grey + (1 - own) * grey[partner], mix_targets(targets, partner, share)
 
 
 class Trainer(Engine):
     """Trains one classifier in a folder of the model store."""
+
+    can_accumulate = True
 
     def __init__(
         self,
@@ -128,7 +143,8 @@ class Trainer(Engine):
         weights: LabelWeights = LabelWeights(),
     ) -> None:
         self.job, self.train_samples, self.val_samples = job, train, val
-        mean, std = input_statistics(job.model.weights, job.model.channels, *grey_statistics(train))
+        statistics = grey_statistics(train)
+        mean, std = input_statistics(job.model.weights, job.model.channels, *statistics, job.model.statistics)
         self.spec = ClassifierSpec(
             architecture=job.model.architecture,
             channels=job.model.channels,
@@ -136,11 +152,19 @@ class Trainer(Engine):
             mean=mean,
             std=std,
             classes=classes_of(job.task),
+            output="softmax" if isinstance(job.task, MulticlassTask) else "sigmoid",
         )
+        task = job.task
+        self.exclusive = self.spec.output == "softmax"
+        self.shape = LossShape(
+            task.loss, task.focal_gamma, *task.asymmetric_gamma, task.asymmetric_margin, task.label_smoothing
+        )
+        if task.stop_on != "val_loss":
+            self.criterion, self.higher_is_better = f"val_{task.stop_on}", True
         torch.manual_seed(job.seed)
         model = build_classifier(self.spec, pretrained)
         super().__init__(model, job.training, job.seed, job.device, folder, len(train), len(val))
-        self.positive_weight = torch.tensor(weights.positive or [1.0] * len(self.spec.classes), device=job.device)
+        self.class_weight = torch.tensor(weights.classes or [1.0] * len(self.spec.classes), device=job.device)
         self.sampler = weights.sampler
 
     def order(self, generator: torch.Generator) -> torch.Tensor:
@@ -149,44 +173,81 @@ class Trainer(Engine):
             return super().order(generator)
         return torch.multinomial(self.sampler, self.n_train, replacement=True, generator=generator)
 
-    def training_loss(self, positions: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Mean cross-entropy of a batch, augmented."""
-        images, truth = gather(self.train_samples, positions, self.device)
-        if self.job.task.augmentation != Augmentation():
-            images = augment(images, self.job.task.augmentation, generator)
-            images = vary_grey(images, self.job.task.augmentation, generator)
-        own = self.processes.own(truth)
-        share = own.isfinite().sum() / truth.isfinite().sum()  # of the known entries
-        return self.processes.whole(share * self._loss(self.processes.own(images), own))
+    def pretrained_layers(self) -> list[nn.Module]:
+        """All but the head."""
+        head = self.model.get_submodule(head_of(self.model))
+        return [layer for layer in self.model.modules() if layer is not head]
 
-    def _loss(self, images: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        inputs = normalise(images, self.spec.mean, self.spec.std)
+    def training_loss(self, positions: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Mean loss of a batch, augmented."""
+        return torch.stack(list(self.training_losses(positions, generator))).sum()
+
+    def training_losses(self, positions: torch.Tensor, generator: torch.Generator) -> Iterator[torch.Tensor]:
+        """Losses of the parts of a batch, all of which is drawn, augmented and mixed at once."""
+        images, truth = gather(self.train_samples, positions, self.device)
+        task = self.job.task
+        if task.augmentation != Augmentation():
+            images = augment(images, task.augmentation, generator)
+            images = vary_grey(images, task.augmentation, generator)
+        targets = as_targets(truth)
+        if task.mixup_alpha > 0:
+            images, targets = mix_images(images, targets, task.mixup_alpha, generator)
+        total, own = self._weight(targets), self.processes.own(torch.arange(len(images), device=self.device))
+        parts = min(self.training.accumulation_steps, max(1, len(images) // (2 * self.processes.count)))
+        for rows in own.tensor_split(parts):
+            part = Targets(targets.truth[rows], targets.weight[rows])
+            share = self._weight(part) / total
+            yield self.processes.whole(share * self._loss(self._logits(images[rows]), part, self.shape))
+
+    def _logits(self, images: torch.Tensor) -> torch.Tensor:
+        inputs = normalise(images, self.spec.mean, self.spec.std, self.memory_format)
         with self.autocast():
-            logits = self.network(inputs)
-        return known_cross_entropy(logits.float(), truth, self.positive_weight)
+            logits: torch.Tensor = self.network(inputs)
+        return logits.float()
+
+    def _loss(self, logits: torch.Tensor, targets: Targets, shape: LossShape) -> torch.Tensor:
+        loss = softmax_loss if self.exclusive else sigmoid_loss
+        return loss(logits, targets, self.class_weight, shape)
+
+    def _weight(self, targets: Targets) -> torch.Tensor:
+        """What the loss of a batch is a mean over: known entries, or images by the weights of their classes."""
+        return (self.class_weight * targets.truth).sum() if self.exclusive else targets.weight.sum()
 
     def validate(self) -> dict[str, float]:
-        """Mean loss over the known entries of val, images as they are."""
-        samples, total = self.val_samples, 0.0
-        known = np.isfinite(samples.truth)
+        """Mean loss of val without smoothing, images as they are, and what early stopping goes by.
+
+        The loss is a mean over known entries, or over images by the weights of their classes.
+        """
+        samples, total, weight = self.val_samples, 0.0, 0.0
+        shape = replace(self.shape, smoothing=0.0)
+        found = []
         for positions in torch.arange(len(samples)).split(4 * self.training.batch_size):
-            entries = int(known[positions.numpy()].sum())
-            total += float(self._loss(*gather(samples, positions, self.device))) * entries
-        return {"val_loss": total / int(known.sum())}
+            images, truth = gather(samples, positions, self.device)
+            targets, logits = as_targets(truth), self._logits(images)
+            share = float(self._weight(targets))
+            total += float(self._loss(logits, targets, shape)) * share
+            weight += share
+            found.append(logits.softmax(dim=1) if self.exclusive else logits.sigmoid())
+        measured = {"val_loss": total / weight}
+        if self.criterion != "val_loss":
+            probability = torch.cat(found).double().cpu().numpy()
+            name = self.job.task.stop_on
+            measured[self.criterion] = measure_val(name, samples.truth, probability, exclusive=self.exclusive)
+        return measured
 
     def save(self, path: Path) -> None:
         """Write spec and weights."""
         save_classifier(path, self.spec, self.model)
 
     def facts(self) -> dict[str, Any]:
-        """Network, weights at the start, weight of positives; of several labels also what is known of them."""
+        """Network, weights at the start, weights in the loss; of several classes also what is known of them."""
         facts: dict[str, Any] = {"architecture": self.spec.architecture, "weights": self.job.model.weights}
-        weights = [float(weight) for weight in self.positive_weight]
+        weights = [float(weight) for weight in self.class_weight]
         if isinstance(self.job.task, ClassifyTask):
             return facts | {"positive_weight": weights[0]}
         subsets = {"train": self.train_samples, "val": self.val_samples}
         return facts | {
-            "positive_weight": dict(zip(self.spec.classes, weights, strict=True)),
+            "class_weight" if self.exclusive else "positive_weight": dict(zip(self.spec.classes, weights, strict=True)),
             "labels": {name: count_known(samples, self.spec.classes) for name, samples in subsets.items()},
             "left_out": {name: samples.left_out for name, samples in subsets.items()},
         }

@@ -12,6 +12,7 @@ from torch import nn
 
 import scanline.core.torchvision_compat  # noqa: F401  (has to come before torchvision)
 from scanline.core.errors import InputError
+from scanline.train.batches import grey_statistics
 from scanline.train.detection import (
     MAX_DETECTIONS,
     MIN_SCORE,
@@ -24,7 +25,6 @@ from scanline.train.detection import (
 from scanline.train.detection_ap import average_precision
 from scanline.train.detection_batches import Target, augment_with_boxes, gather_boxes
 from scanline.train.engine import Engine
-from scanline.train.image_level import grey_statistics
 from scanline.train.model_file import load_model, save_model
 from scanline.train.options import BoxAugmentation
 from scanline.train.torchvision_classifier import (
@@ -213,6 +213,10 @@ class DetectorTrainer(Engine):
         self.unknown_classes = UnknownClasses(model)
         super().__init__(model, job.training, job.seed, job.device, folder, len(train), len(val))
 
+    def pretrained_layers(self) -> list[nn.Module]:
+        """Those of the backbone."""
+        return list(self.model.get_submodule("backbone").modules())
+
     def training_loss(self, positions: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Sum of the detector's losses over a batch, augmented."""
         images, targets = gather_boxes(self.train_samples, positions)
@@ -233,7 +237,7 @@ class DetectorTrainer(Engine):
     def validate(self) -> dict[str, float]:
         """Loss and AP on val, images as they are; batch norm keeps its statistics."""
         samples, total = self.val_samples, 0.0
-        detector = TorchvisionDetector(self.spec, self.model, self.device)
+        detector = TorchvisionDetector(self.spec, self.kept, self.device)
         found: list[Detections] = []
         for positions in torch.arange(len(samples)).split(self.training.batch_size):
             images, targets = gather_boxes(samples, positions)
@@ -246,10 +250,10 @@ class DetectorTrainer(Engine):
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(VAL_SEED)
-            self.model.train()
-            _hold_norm(self.model)
+            self.kept.train()
+            _hold_norm(self.kept)
             loss = float(self._loss(images, targets))
-        self.model.eval()
+        self.kept.eval()
         return loss
 
     def _is_patience_over(self) -> bool:
