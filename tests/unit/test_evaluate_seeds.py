@@ -60,6 +60,12 @@ def images_of(kind, quality, seed):
             table[f"predicted_{label}"] = score >= 0.5
         table.loc[0, "truth_oedema"] = pd.NA
         return table
+    if kind == "multiclass":
+        names = np.array(["none", "bleed"])
+        table = table.assign(truth=names[TRUTH.astype(int)], predicted=names[(score >= 0.5).astype(int)])
+        return table.assign(
+            probability=np.maximum(score, 1 - score), probability_none=1 - score, probability_bleed=score
+        )
     if kind == "detect":
         return table.rename(columns={"image_id": "image"})
     return table.assign(truth=TRUTH, probability=score, predicted=score >= 0.5)
@@ -83,7 +89,7 @@ CURATED = Curated(
 
 def compared(kind, qualities=(1.0, 3.0, 6.0), values=(0.6, 0.8, 0.9), seeds=(0, 1, 2)):
     """Two seeds of a network and their ensemble."""
-    targets = ("bleed", "oedema") if kind == "multilabel" else ("bleed",)
+    targets = {"multilabel": ("bleed", "oedema"), "multiclass": ("none", "bleed")}.get(kind, ("bleed",))
     runs = [
         run("net", 1, kind, targets),
         run("net", 2, kind, targets),

@@ -14,8 +14,10 @@ import pandas as pd
 from scanline.evaluate.average_precision import CocoMetrics
 from scanline.evaluate.binary import BinaryMetrics
 from scanline.evaluate.bootstrap import Statistic, count_clusters, divide, sum_by_cluster
+from scanline.evaluate.classes import as_class_codes
 from scanline.evaluate.detection_tables import DetectionTables, check_detection_tables
 from scanline.evaluate.inputs import Codes, Floats, as_clusters, refuse
+from scanline.evaluate.multiclass import MulticlassMetrics
 from scanline.evaluate.multilabel import MultilabelMetrics
 from scanline.evaluate.paired import paired_difference
 from scanline.evaluate.seeds_options import CompareSeedsOptions, SeedRun
@@ -24,6 +26,7 @@ from scanline.evaluate.seeds_options import CompareSeedsOptions, SeedRun
 COMPARED: dict[str, dict[str, str]] = {
     "binary": {"auroc": "auroc", "auprc": "auprc", "f1": "f1", "accuracy": "accuracy"},
     "multilabel": {"auroc": "macro.auroc", "auprc": "macro.auprc", "f1": "macro.f1"},
+    "multiclass": {"accuracy": "accuracy", "f1": "macro.f1", "auroc": "macro.auroc"},
     "detect": {"ap_50": "ap_50", "ap_50_95": "ap_50_95", "ap_10": "ap_10"},
     "segment": {"dice": "dice"},
 }
@@ -220,6 +223,10 @@ def _statistic(files: SeedFiles, table: pd.DataFrame, clusters: Codes, curated: 
     if run.kind == "multilabel":
         truth, predicted, probability = (_matrix(table, name, run.targets) for name in ANSWERS)
         return MultilabelMetrics(truth, predicted == 1, probability, run.targets, clusters)
+    if run.kind == "multiclass":
+        called, told = (as_class_codes(table[name].to_numpy(), run.targets, name) for name in ("predicted", "truth"))
+        given = table[[f"probability_{name}" for name in run.targets]].to_numpy(dtype=np.float64)
+        return MulticlassMetrics(told, called, given, run.targets, clusters)
     return CocoMetrics(_box_tables(files, table, curated), tuple(COMPARED["detect"].values()))
 
 

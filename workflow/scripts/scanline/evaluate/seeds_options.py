@@ -21,7 +21,7 @@ class SeedRun(Options):
 
     split: str = Field(description="The split it was tested on.")
     task: str = Field(description="The task.")
-    kind: Literal["binary", "multilabel", "detect", "segment"] = Field(description="Kind of the task.")
+    kind: Literal["binary", "multilabel", "multiclass", "detect", "segment"] = Field(description="Kind of the task.")
     targets: tuple[str, ...] = Field(min_length=1, description="The task's classes.")
     model: str = Field(description="The network, or the ensemble.")
     seed: int = Field(description="The training seed.")
