@@ -224,6 +224,17 @@ def test_the_boxes_of_a_mosaic_lie_on_what_is_bright(tmp_path):
     assert seen > 12
 
 
+def test_what_a_mosaic_leaves_uncovered_is_black(tmp_path):
+    images = images_with(tmp_path, mosaic=1.0, translate=0.0, scale=[0.5, 0.5])
+    uncovered = 0
+    for epoch in range(12):
+        images.epoch_seed = epoch
+        image = images[0]["img"]
+        assert (image == 114).float().mean() < 0.01  # ultralytics' grey
+        uncovered += bool((image == 0).float().mean() > 0.1)
+    assert uncovered
+
+
 @pytest.fixture(scope="module")
 def one_epoch(tmp_path_factory):
     """Loss of one epoch under some options."""
