@@ -151,8 +151,24 @@ class NaiveImageSplit(Options):
     _checked = field_validator("ratios")(_sum_to_one)
 
 
-LeakFreeSplit = GroupedSplit | OfficialSplit | KFoldSplit
-SplitOptions = Annotated[GroupedSplit | OfficialSplit | KFoldSplit | NaiveImageSplit, Field(discriminator="protocol")]
+class StratifiedSplit(_WholeGroups):
+    """Whole groups dealt out by number, those with a class and those without it each by the same ratios."""
+
+    protocol: Literal["stratified"] = Field(
+        description="Groups with and without a class, each drawn at random by their number; groups are never parted."
+    )
+    ratios: Ratios = Field(description="Shares of train, val and test of the groups of each kind.")
+    stratify_by: str = Field(description="The class: a group has it if any of its images does.")
+    balance: tuple[str, ...] = Field(default=(), description="Nothing else is balanced: empty.", max_length=0)
+    strata: tuple[str, ...] = Field(default=(), description="Nothing else is spread: empty.", max_length=0)
+
+    _checked = field_validator("ratios")(_sum_to_one)
+
+
+LeakFreeSplit = GroupedSplit | StratifiedSplit | OfficialSplit | KFoldSplit
+SplitOptions = Annotated[
+    GroupedSplit | StratifiedSplit | OfficialSplit | KFoldSplit | NaiveImageSplit, Field(discriminator="protocol")
+]
 
 
 class _Protocol(Options):
@@ -160,7 +176,7 @@ class _Protocol(Options):
 
     model_config = ConfigDict(extra="ignore")
 
-    protocol: Literal["grouped", "official", "kfold"] = Field(description="How images are assigned.")
+    protocol: Literal["grouped", "stratified", "official", "kfold"] = Field(description="How images are assigned.")
 
 
 def read_leak_free_options(text: str) -> LeakFreeSplit:
@@ -172,6 +188,8 @@ def read_leak_free_options(text: str) -> LeakFreeSplit:
     match read_options(_Protocol, text).protocol:
         case "grouped":
             return read_options(GroupedSplit, text)
+        case "stratified":
+            return read_options(StratifiedSplit, text)
         case "official":
             return read_options(OfficialSplit, text)
         case "kfold":
