@@ -179,8 +179,7 @@ def scan_options(wildcards):
             "folder": source.acquire.path,
             "shard": int(wildcards.shard),
             "shards": source.curate.scan_shards,
-            "window_center_hu": source.curate.window_center_hu,
-            "window_width_hu": source.curate.window_width_hu,
+            **source.curate.of_scan(),
         }
     )
 
@@ -197,7 +196,7 @@ def curate_options(wildcards):
         {
             "folder": source.acquire.path,
             "labels": study_of(wildcards).labels,
-            "curate": source.curate.model_dump(mode="json", exclude={"scan_shards"}),
+            "curate": source.curate.model_dump(mode="json", exclude={"scan_shards", *source.curate.of_scan()}),
         }
     )
 

@@ -23,7 +23,10 @@ FIELD_OF_VIEW_MM = 84.0
 SPACING_MM = 4.0
 AIR, MUSCLE, BONE, CARTILAGE, FLUID, MENISCUS = 20.0, 330.0, 420.0, 820.0, 1000.0, 90.0
 NOISE_SD = 22.0
+WAVES, TEXTURE = 7, 55.0
+WIDTH_MM = 80.0  # from the lateral to the medial edge
 INNER_MM, OUTER_MM, WEDGE_MM = 6.0, 25.0, 11.0  # a horn from its tip to its base, and how high that is
+SMALLEST_MM2 = 10.0  # of a region that annotators see
 BODY_MM = 4.0  # height of a bow tie in its middle
 
 Box = tuple[str, float, float, float, float]  # region, x, y, width, height in pixels
@@ -31,12 +34,18 @@ Box = tuple[str, float, float, float, float]  # region, x, y, width, height in p
 
 @dataclass(frozen=True)
 class Knee:
-    """A knee: where its menisci are torn (regions), how it lies and how bright it is."""
+    """A knee: where its menisci are torn (regions), how it lies, how large and bright it is, its marrow and muscle.
+
+    waves: Shape (7, 4): of each wave of the texture its vector in radians a mm (to the back, up, to the middle) and its
+    phase in radians. No two knees share theirs, so that no two look like copies of each other.
+    """
 
     torn: tuple[str, ...]
     shift_mm: tuple[float, float]
     slope: float
+    scale: float
     gain: float
+    waves: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -49,8 +58,13 @@ class KneeSlice:
 
 def draw_knee(rng: np.random.Generator, torn: tuple[str, ...]) -> Knee:
     """Draw a knee that is torn in these regions; none for a healthy one."""
-    shift = (float(rng.uniform(-4, 4)), float(rng.uniform(-3, 3)))
-    return Knee(torn, shift, float(rng.uniform(-0.06, 0.06)), float(rng.uniform(0.8, 1.3)))
+    shift = (float(rng.uniform(-6, 6)), float(rng.uniform(-6, 6)))
+    directions = rng.normal(size=(WAVES, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    vectors = 2 * np.pi * directions / rng.uniform(14, 45, (WAVES, 1))
+    waves = np.concatenate([vectors, rng.uniform(0, 2 * np.pi, (WAVES, 1))], axis=1)
+    slope, scale, gain = (float(rng.uniform(*bounds)) for bounds in ((-0.12, 0.12), (0.88, 1.1), (0.8, 1.3)))
+    return Knee(torn, shift, slope, scale, gain, waves)
 
 
 def draw_slice(rng: np.random.Generator, knee: Knee, place: float, size_px: int) -> KneeSlice:
@@ -64,8 +78,8 @@ def draw_slice(rng: np.random.Generator, knee: Knee, place: float, size_px: int)
     """
     pixel = FIELD_OF_VIEW_MM / size_px
     offsets = (np.arange(size_px, dtype=np.float32) + 0.5) * pixel - FIELD_OF_VIEW_MM / 2
-    x = offsets[None, :] - knee.shift_mm[0]  # to the back
-    y = -offsets[:, None] - knee.shift_mm[1] - knee.slope * x  # up, from the joint line
+    x = (offsets[None, :] - knee.shift_mm[0]) / knee.scale  # to the back
+    y = (-offsets[:, None] - knee.shift_mm[1]) / knee.scale - knee.slope * x  # up, from the joint line
     image = np.full((size_px, size_px), AIR, np.float32)
     image[np.hypot(x / 39, y / 60) < 1] = MUSCLE
     image[np.hypot(x, y - 27) < 26] = CARTILAGE
@@ -73,14 +87,23 @@ def draw_slice(rng: np.random.Generator, knee: Knee, place: float, size_px: int)
     image[(np.abs(x) < 29) & (y < -3)] = CARTILAGE
     image[(np.abs(x) < 28) & (y < -5.5)] = BONE
     image[(np.abs(x) < 27) & (y >= -3) & (y < -1.2) & (image == MUSCLE)] = FLUID
+    soft = (image == MUSCLE) | (image == BONE)
+    image[soft] += _texture(knee, x, y, place)[soft]
     boxes: list[Box] = []
     for region, mask in _regions(x, y, place):
         image[mask] = MENISCUS
-        if region in knee.torn and mask.sum() * pixel**2 > WEDGE_MM:
+        if region in knee.torn and mask.sum() * pixel**2 > SMALLEST_MM2:
             image[mask & _cleft(rng, x, y, region)] = FLUID
             boxes.append((region, *box_of(mask)))
     noisy = blur(image, 0.15) * knee.gain + rng.normal(0, NOISE_SD, image.shape)
     return KneeSlice(np.clip(np.rint(noisy), 0, 4095).astype(np.uint16), tuple(boxes))
+
+
+def _texture(knee: Knee, x: NDArray[np.float32], y: NDArray[np.float32], place: float) -> NDArray[np.float32]:
+    """What marrow and muscle differ by from their mean, shape (size, size)."""
+    depth = np.float32((place - 0.5) * WIDTH_MM)
+    total = sum(np.cos(a * x + b * y + c * depth + phase) for a, b, c, phase in knee.waves.astype(np.float32))
+    return np.asarray(TEXTURE * total, dtype=np.float32)
 
 
 def _regions(x: NDArray[np.float32], y: NDArray[np.float32], place: float) -> list[tuple[str, NDArray[np.bool_]]]:
