@@ -10,8 +10,8 @@ from source_folders import coco, curated, dicom, reasons, truth, write, write_pi
 from scanline.core.dicom import decode_dicom
 from scanline.core.errors import InputError
 from scanline.core.images import Window
-from scanline.curate.box_texts import LONGEST, read_sides
 from scanline.curate.adapters.roboflow_coco import original_stem
+from scanline.curate.box_texts import LONGEST, read_sides
 from scanline.prepare.pixels import cache_pixels, resize
 from scanline.split.groups import find_groups
 

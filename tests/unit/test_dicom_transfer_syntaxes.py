@@ -1,4 +1,4 @@
-"""Every transfer syntax of which pydicom ships a file, decoded: the same values as of the uncompressed twin, or refused."""
+"""Every transfer syntax of which pydicom ships a file: decoded, to the values of an uncompressed twin, or refused."""
 
 import warnings
 from io import BytesIO

@@ -171,6 +171,7 @@ rule analyse_detection_set:
         previous=previous_versions,
     output:
         statistics=f"<results>/{{study}}/analysis/{SET_FILES}/detection_set.json",
+        metadata=f"<results>/{{study}}/analysis/{SET_FILES}/dataset_metadata.json",
     log:
         f"<logs>/analyse_detection_set/{{study}}/{SET_FILES}.log",
     benchmark:
@@ -187,7 +188,8 @@ rule analyse_detection_set:
         " --boxes {input.boxes:q} --labels {input.labels:q} --split {input.split:q}"
         " --augmented-images {input.augmented_images:q} --augmented-boxes {input.augmented_boxes:q}"
         " --augmented-labels {input.augmented_labels:q} --augmented-split {input.augmented_split:q}"
-        " --previous {input.previous:q} --statistics {output.statistics:q} > {log:q} 2>&1"
+        " --previous {input.previous:q} --statistics {output.statistics:q} --metadata {output.metadata:q}"
+        " > {log:q} 2>&1"
 
 
 rule plot_detection_set:

@@ -68,6 +68,23 @@ Policy = Annotated[Keep | Undersample | Oversample | NegativeShare, Field(discri
 PoliciesOfSubsets = dict[Literal["train", "val", "test", "external"], Policy]
 
 
+class SliceRange(Options):
+    """Keep the slices between two positions alone: those among which most findings of train lie."""
+
+    target: str = Field(description="The class whose positions in train are taken.")
+    low_percentile: float = Field(default=1, ge=0, lt=50, description="Of these positions: the first that is kept.")
+    high_percentile: float = Field(default=99, gt=50, le=100, description="The last that is kept.")
+    position: Literal["relative", "absolute"] = Field(
+        default="relative",
+        description="relative: 0 is the first slice of a volume and 1 its last. absolute: slice_index as it stands.",
+    )
+    subsets: tuple[Literal["train", "val", "test", "external"], ...] = Field(
+        default=("train", "val", "test", "external"),
+        description="Where other slices are dropped. In val and test that drops findings outside the range too, and"
+        " the receipt says how many.",
+    )
+
+
 def classes_named(policy: Keep | Undersample | Oversample | NegativeShare) -> list[str]:
     """The classes that a policy names, without what it says of them."""
     kinds = [getattr(policy, key) for key in ("reduce", "increase", "against", "negatives") if hasattr(policy, key)]
@@ -97,6 +114,9 @@ class _WholeGroups(Options):
     )
     policies: PoliciesOfSubsets = Field(
         default={}, description="How classes are balanced within a subset, by subset; every image is kept elsewhere."
+    )
+    slice_range: SliceRange | None = Field(
+        default=None, description="Slices to keep by their position in the volume, before policies; null keeps all."
     )
     seed: int = Field(ge=0, description="Seed of the assignment, and of what policies drop.")
 

@@ -17,6 +17,7 @@ from scanline.split.options import (
     target_shares,
 )
 from scanline.split.policies import apply_policies, balanced_columns
+from scanline.split.slice_range import apply_slice_range
 from scanline.split.stratified import deal_groups
 
 LIST = "official_subset"
@@ -79,6 +80,8 @@ def assign_split(
             subsets = subsets.replace(_roles(options))
     split["subset"] = subsets.reindex(split.index).astype("str")
     split["subset"] = split.groupby("group_id")["subset"].transform("first").fillna("external")
+    if options.slice_range is not None:
+        split = apply_slice_range(split, images, labels, options.slice_range)
     return validate(apply_policies(split, labels, options.policies, options.seed), SPLIT, "split table")
 
 
