@@ -46,7 +46,7 @@ def decode_volume(name: str, content: bytes) -> NDArray[Any]:
             values = np.load(io.BytesIO(content), allow_pickle=False)
     except (OSError, ValueError, EOFError, KeyError, TypeError, RuntimeError, zlib.error) as error:
         raise ImageError(f"damaged volume: {' '.join(str(error).split()) or type(error).__name__}") from error
-    except nibabel.filebasedimages.ImageFileError as error:
+    except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError) as error:
         raise ImageError(f"no NIfTI file: {error}") from error
     if values.ndim != 3 or 0 in values.shape or values.dtype.kind not in "biuf":
         raise ImageError(f"an array of {values.dtype} and shape {values.shape}, expected a volume of real numbers")

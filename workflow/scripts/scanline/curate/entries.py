@@ -9,9 +9,10 @@ holds `class Options(scanline.core.options.Options)`, the keys of `layout` in th
 which sorts the manifest's files (paths relative to `folder`) into entries, rejects, and paths that are no part
 of the layout. An adapter that knows images by their DICOM headers has `match_entries(folder, headers, options)`
 instead, `headers` being the files with what the scan read of them; one whose files hold volumes has
-`match_frames(folder, frames, options)`, `frames` being the files with the number of images in each. It opens
-annotations and no images. Every file stands in exactly one of the three, as a path of an entry, as a file-level reject
-(action refused, `row` None), or among the others; `scanline.curate.scan` checks it.
+`match_frames(folder, frames, options)`, `frames` being the files with the number of images in each; one whose boxes
+are in shares of the image `match_sizes(folder, sizes, options)`. It opens annotations and no images. Every file stands
+in exactly one of the three, as a path of an entry, as a file-level reject (action refused, `row` None), or among the
+others; `scanline.curate.scan` checks it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -159,4 +160,14 @@ class FrameAdapter(Protocol):
         """Sort the files of a source, by the number of images in each: 0 of what did not decode as any."""
 
 
-AnyAdapter = Adapter | HeaderAdapter | FrameAdapter
+@runtime_checkable
+class SizeAdapter(Protocol):
+    """The interface of a module there whose boxes are in shares of the image."""
+
+    Options: type[Options]
+
+    def match_sizes(self, folder: Path, sizes: Mapping[str, tuple[int, int] | None], options: Any) -> Entries:
+        """Sort the files of a source, by their (width, height) in pixels: None of what did not decode."""
+
+
+AnyAdapter = Adapter | HeaderAdapter | FrameAdapter | SizeAdapter

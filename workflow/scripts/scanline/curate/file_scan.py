@@ -16,7 +16,8 @@ from pandera.pandas import Column, DataFrameSchema
 from pydantic import Field
 
 from scanline.core.errors import InputError
-from scanline.core.images import GreyMethod, GreyScale, Window
+from scanline.core.grey_methods import GreyMethod
+from scanline.core.images import GreyScale, Window
 from scanline.core.options import Options
 from scanline.core.tables import validate
 from scanline.curate.entries import Header

@@ -4,7 +4,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from scanline.core.images import GreyMethod
+from scanline.core.grey_methods import GreyMethod
 from scanline.core.options import Options
 
 

@@ -11,7 +11,16 @@ from scanline.core.errors import InputError
 from scanline.core.file_names import is_volume
 from scanline.core.options import Options
 from scanline.core.tables import BOXES, HEADERS, IMAGES, REJECTS, THUMBNAILS, labels_schema, make_table
-from scanline.curate.entries import AnyAdapter, Entries, Entry, FrameAdapter, Header, HeaderAdapter, Reject
+from scanline.curate.entries import (
+    AnyAdapter,
+    Entries,
+    Entry,
+    FrameAdapter,
+    Header,
+    HeaderAdapter,
+    Reject,
+    SizeAdapter,
+)
 from scanline.curate.file_scan import ScanShard, check_complete, check_hashes, check_sizes, inspected_of, scan_shard
 from scanline.curate.inspection import Inspected, inspect_all, inspect_file
 from scanline.curate.judge import Verdict, judge
@@ -95,6 +104,7 @@ def curate_source(
         )
     rejects = [*rejects, *refused, *_refuse_orphans(entries, verdicts, refused, rejects)]
     rejects += [reject for verdict in verdicts for reject in verdict.rejects]
+    rejects += _refuse_unused_masks(kept, verdicts)
     rejects += _note_channels(kept, scanned)
     rejects += _note_ignored_labels(kept, options.curate)
     rejects += _note_others(others, options.curate)
@@ -116,6 +126,9 @@ def _read_entries(source: _Source, adapter: AnyAdapter, scanned: Mapping[str, In
     elif isinstance(adapter, FrameAdapter):
         frames = {path: 0 if (one := scanned[path]).problem is not None else len(one.frames) or 1 for path in files}
         entries, rejects, others = adapter.match_frames(source.folder, frames, layout)
+    elif isinstance(adapter, SizeAdapter):
+        sizes = {path: scanned[path].size for path in files}
+        entries, rejects, others = adapter.match_sizes(source.folder, sizes, layout)
     else:
         entries, rejects, others = adapter.read_entries(source.folder, files, layout)
     entries = [_with_header(entry, headers.get(entry.path)) for entry in entries]
@@ -240,6 +253,13 @@ def _refuse_orphans(
             if entry.path in gone and box.row is not None and (path := box.path or entry.annotation_path) is not None
         ]
     return orphans
+
+
+def _refuse_unused_masks(kept: Sequence[Entry], verdicts: Sequence[Verdict]) -> list[Reject]:
+    """Refuse, as files, the masks of volumes of which no slice can be used."""
+    masks = {entry.mask_path for entry in kept if entry.frame is not None and entry.mask_path is not None}
+    masks -= {verdict.entry.mask_path for verdict in verdicts}
+    return [Reject(path, None, "refused", "mask_unusable", "none of its slices can be used") for path in sorted(masks)]
 
 
 def _note_channels(kept: Iterable[Entry], scanned: Mapping[str, Inspected]) -> list[Reject]:
