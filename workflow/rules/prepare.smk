@@ -234,10 +234,11 @@ rule export_detection_set:
         task=tasks_of("detect"),
     conda:
         "../../envs/curate.yaml"
+    threads: SCAN_THREADS
     params:
         options=export_options,
         code=code_digest("export_detection_set"),
     shell:
         "python workflow/scripts/export_detection_set.py --options {params.options:q} --images {input.images:q}"
         " --boxes {input.boxes:q} --labels {input.labels:q} --split {input.split:q} --folder {output.folder:q}"
-        " --record {output.record:q} > {log:q} 2>&1"
+        " --record {output.record:q} --threads {threads} > {log:q} 2>&1"
