@@ -16,10 +16,10 @@ from scanline.core.files import written_aside
 from scanline.core.images import ImageError
 from scanline.core.log import progress
 from scanline.core.slices import read_slices
+from scanline.prepare.mask_values import UNKNOWN
 from scanline.prepare.options import PixelOptions
 from scanline.prepare.pixels import frames_of
 
-NONE, LESION, UNKNOWN = 0, 1, 255
 MIN_COVERED = 0.5  # of a cached pixel's area, for it to be lesion
 ROUNDING = 1e-9  # of an area: exactly half covered counts as covered
 
