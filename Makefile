@@ -18,7 +18,7 @@ BENCHMARK_INSTALLED := $(VENV)/.benchmark-installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-unit test-cluster test-cluster-slow lint phe-sich rescan lock docs prune-store cancel-jobs benchmark benchmark-evaluation benchmark-splitting benchmark-augmentation
+.PHONY: help install demo test test-slow test-unit test-cluster test-cluster-slow lint phe-sich rescan lock docs prune-store cancel-jobs benchmark benchmark-evaluation benchmark-splitting benchmark-augmentation benchmark-conversion
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' Makefile
@@ -27,8 +27,8 @@ install: $(INSTALLED) ## Install the locked packages into .venv, and run nothing
 
 # Networks as small as the demo's train faster side by side, with a core each, than one by one with all of them.
 demo: $(INSTALLED) ## Run the whole workflow on phantom data in four minutes
-	$(SNAKEMAKE) --max-threads 1 default ich_detection --config preset=demo
-	@echo "The reports: $(CURDIR)/results/demo/report.html and $(CURDIR)/results/demo/ich_detection/report.html"
+	$(SNAKEMAKE) --max-threads 1 default ich_detection meniscus --config preset=demo
+	@echo "The reports: $(CURDIR)/results/demo/report.html, $(CURDIR)/results/demo/ich_detection/report.html and $(CURDIR)/results/demo/meniscus/report.html"
 
 phe-sich: $(INSTALLED) ## Run the real study: make phe-sich DATA=<folder> [PRESET=cpu_quick]
 	@$(BIN)/python workflow/scripts/link_data.py --study phe_sich --data "$(DATA)"
@@ -74,6 +74,9 @@ benchmark-splitting: $(BENCHMARK_INSTALLED) ## Measure splitting and curation ag
 
 benchmark-augmentation: $(INSTALLED) ## Measure offline augmentation against a plain loop over albumentations
 	$(BIN)/python benchmarks/augmentation.py
+
+benchmark-conversion: $(INSTALLED) ## Measure DICOM and .nii.gz to PNG against pydicom, nibabel and Pillow
+	$(BIN)/python benchmarks/conversion.py
 
 prune-store: $(INSTALLED) ## List the models that no current target needs; CONFIRM=yes removes them
 	$(BIN)/python workflow/scripts/prune_store.py --store results/model_store --results results $(if $(filter yes,$(CONFIRM)),--remove)

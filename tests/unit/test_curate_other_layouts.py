@@ -9,9 +9,10 @@ from source_folders import coco, curated, dicom, reasons, truth, write, write_pi
 
 from scanline.core.dicom import decode_dicom
 from scanline.core.errors import InputError
+from scanline.core.identifiers import digest_of_identifier
 from scanline.core.images import Window
-from scanline.curate.adapters.bhx import LONGEST, read_sides
 from scanline.curate.adapters.roboflow_coco import original_stem
+from scanline.curate.box_texts import LONGEST, read_sides
 from scanline.prepare.pixels import cache_pixels, resize
 from scanline.split.groups import find_groups
 
@@ -125,13 +126,18 @@ def test_pictures_and_dicom_of_a_folder_are_negatives_of_what_was_looked_for(fol
     assert (flow["images"], flow["boxes"], flow["other"]) == (2, 0, 1)
 
 
+def digested(identifier: str) -> str:
+    """An identifier of a header as the images table of `src` has it."""
+    return f"src:{digest_of_identifier(identifier)}"
+
+
 def test_without_a_pattern_the_header_tells_patient_series_and_position(folder):
     write(folder / "x.dcm", dicom(HU, PatientID="A", SeriesInstanceUID="1.9", InstanceNumber=3))
     write(folder / "y.dcm", dicom(HU + 1, PatientID=None, SeriesInstanceUID=None, InstanceNumber=None))
     tables, _ = curated(folder, "image_folder", {"name": None}, classes={})
     images = tables.images.set_index("image_id")
     known = images.loc["src/x", ["patient_id", "volume_id", "slice_index"]]
-    assert known.tolist() == ["src:A", "src:1.9", 3]
+    assert known.tolist() == [digested("A"), digested("1.9"), 3]
     assert images.loc["src/y", ["patient_id", "volume_id", "slice_index"]].isna().all()
 
 
@@ -222,12 +228,12 @@ ROWS = [*rsna_rows("ID_0a", 0, 1, 0, 1), *rsna_rows("ID_1a", 0, 0, 0, 0), *rsna_
 
 def test_rsna_labels_come_from_the_table_and_patients_from_the_headers(rsna_images):
     tables, flow = rsna(rsna_images, ROWS)
-    assert list(tables.images["patient_id"]) == ["src:ID_p1", "src:ID_p1", "src:ID_p2"]
+    assert list(tables.images["patient_id"]) == [digested("ID_p1"), digested("ID_p1"), digested("ID_p2")]
     assert truth(tables, "stage_2_train/ID_0a") == {"iph": True, "sah": False, "edh": False}
     assert truth(tables, "stage_2_train/ID_1a") == {"iph": False, "sah": False, "edh": False}
     assert truth(tables, "stage_2_train/ID_2a") == {"iph": False, "sah": True, "edh": True}
-    assert reasons(tables) == {"class_ignored": 1}
-    assert tables.rejects["detail"].item() == "'any' is on 2 images"
+    assert reasons(tables) == {"class_ignored": 1, "slices_by_instance_number": 1}
+    assert tables.rejects["detail"].iloc[0] == "'any' is on 2 images"
     assert (flow["files"], flow["images"], flow["annotations"]) == (4, 3, 1)
 
 
@@ -245,7 +251,7 @@ def test_rsna_rows_that_contradict_each_other_leave_the_label_unknown(rsna_image
 
 def test_rsna_any_that_says_otherwise_is_noted(rsna_images):
     tables, _ = rsna(rsna_images, [*rsna_rows("ID_0a", 0, 0, 0, 1), *ROWS[4:]])
-    assert reasons(tables) == {"any_contradicts": 1, "class_ignored": 1}
+    assert reasons(tables) == {"any_contradicts": 1, "class_ignored": 1, "slices_by_instance_number": 1}
 
 
 def test_rsna_rows_and_images_without_each_other_are_refused(rsna_images):
@@ -305,8 +311,8 @@ def test_what_most_readers_deny_is_absent_from_each_slice_and_what_they_see_is_u
     assert truth(tables, place.format(7)) == {"iph": False, "sah": False, "edh": None}
     assert truth(tables, place.format(31)) == {"iph": False, "sah": None, "edh": None}  # 1, 0 and nothing
     assert set(tables.images["patient_id"]) == {"src:0", "src:7", "src:31"}
-    assert set(tables.images["volume_id"]) == {"src:1.0", "src:1.7", "src:1.31"}
-    assert reasons(tables) == {"positive_scan": 1}
+    assert set(tables.images["volume_id"]) == {digested("1.0"), digested("1.7"), digested("1.31")}
+    assert reasons(tables) == {"positive_scan": 1, "slices_by_instance_number": 3}
     assert (flow["files"], flow["images"], flow["annotations"]) == (7, 6, 1)
 
 
@@ -357,7 +363,7 @@ def test_boxes_find_their_slices_by_the_uid_and_a_series_with_a_box_was_looked_a
     assert truth(tables, place.format(7, 0)) == {"iph": False, "sah": None, "edh": True}
     assert truth(tables, place.format(31, 0)) == {"iph": None, "sah": None, "edh": None}
     assert flow["refused_rows_by_reason"] == {"duplicate_box": 1}
-    assert flow["noted_by_reason"] == {"box_list": 2, "not_annotated": 2}
+    assert flow["noted_by_reason"] == {"box_list": 2, "not_annotated": 2, "slices_by_instance_number": 3}
     assert (flow["files"], flow["images"], flow["other"]) == (8, 6, 2)
 
 

@@ -324,7 +324,7 @@ def test_the_scripts_run_and_bad_input_is_one_line(raw, tmp_path):
     raw.add(2, 5, image=b"x")
     make_manifest(raw.path).to_parquet(tmp_path / "files.parquet")
     options = {"folder": str(raw.path), "labels": LABELS, "curate": OPTIONS}
-    names = ("images", "boxes", "labels", "rejects", "thumbnails")
+    names = ("images", "boxes", "labels", "rejects", "thumbnails", "headers")
     scripts = REPOSITORY / "workflow/scripts"
     environment = os.environ | {"PYTHONPATH": str(scripts)}
     outputs = [part for name in names for part in (f"--{name}", str(tmp_path / f"{name}.parquet"))]

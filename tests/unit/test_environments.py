@@ -33,6 +33,9 @@ ASKED_FOR_BY = {
     "defusedxml": {"openpyxl"},  # parses with it where it is there
     "timm": {"segmentation-models-pytorch"},  # encoders; run.json tells its version
     "pillow": {"torchvision", "matplotlib"},
+    "python-gdcm": {"pydicom"},  # decoders that it finds where they are
+    "pylibjpeg": {"pydicom"},
+    "pylibjpeg-openjpeg": {"pydicom"},
 }
 
 # Prints every rule of the workflow as Snakemake parses it: whether it runs a command, and its environment.

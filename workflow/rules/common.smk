@@ -25,7 +25,7 @@ RUN_FILES = "{split}/{task}/{model}/seed{seed}"
 AUGMENTED = "<results>/{study}/prepared/{split}/{augmentation}"
 SET_FILES = "{split}/{task}"
 IMAGE_TABLES = {"detect": "image_level"}  # evaluation's table of single images; per_image for other kinds
-LEAK_FREE = ("grouped", "official", "kfold")  # protocols that part no group
+LEAK_FREE = ("grouped", "stratified", "official", "kfold")  # protocols that part no group
 SCAN_THREADS = 32  # fewer, as below, where the machine, or --cores, has fewer
 TRAINING_THREADS = 8
 RESOURCE_CLASSES = {  # memory in MB and run time in minutes of a job's first attempt, where jobs run on a cluster
@@ -201,8 +201,7 @@ def scan_options(wildcards):
             "folder": source.acquire.path,
             "shard": int(wildcards.shard),
             "shards": source.curate.scan_shards,
-            "window_center_hu": source.curate.window_center_hu,
-            "window_width_hu": source.curate.window_width_hu,
+            **source.curate.of_scan(),
         }
     )
 
@@ -219,7 +218,7 @@ def curate_options(wildcards):
         {
             "folder": source.acquire.path,
             "labels": study_of(wildcards).labels,
-            "curate": source.curate.model_dump(mode="json", exclude={"scan_shards"}),
+            "curate": source.curate.model_dump(mode="json", exclude={"scan_shards", *source.curate.of_scan()}),
         }
     )
 

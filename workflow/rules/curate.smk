@@ -1,4 +1,4 @@
-"""Stage 2, curate. In: manifests. Out: tables of images, boxes, labels, rejects, thumbnails, a source and a study.
+"""Stage 2, curate. In: manifests. Out: tables of images, boxes, labels, rejects, thumbnails, headers, a source and a study.
 
 The pixels are read once, by scan_files, whatever the layout says they are; curate_source works on what it found.
 """
@@ -36,6 +36,7 @@ rule curate_source:
         labels="<results>/{study}/sources/{source}/labels.parquet",
         rejects="<results>/{study}/sources/{source}/rejects.parquet",
         thumbnails="<results>/{study}/sources/{source}/thumbnails.parquet",
+        headers="<results>/{study}/sources/{source}/headers.parquet",
     log:
         "<logs>/curate_source/{study}/{source}.log",
     benchmark:
@@ -50,7 +51,8 @@ rule curate_source:
     shell:
         "python workflow/scripts/curate_source.py --name {wildcards.source} --options {params.options:q}"
         " --files {input.files:q} --scans {input.scans:q} --images {output.images:q} --boxes {output.boxes:q}"
-        " --labels {output.labels:q} --rejects {output.rejects:q} --thumbnails {output.thumbnails:q} > {log:q} 2>&1"
+        " --labels {output.labels:q} --rejects {output.rejects:q} --thumbnails {output.thumbnails:q}"
+        " --headers {output.headers:q} > {log:q} 2>&1"
 
 
 rule merge_sources:
@@ -61,12 +63,14 @@ rule merge_sources:
         labels=for_each_source("sources/{source}/labels.parquet"),
         rejects=for_each_source("sources/{source}/rejects.parquet"),
         thumbnails=for_each_source("sources/{source}/thumbnails.parquet"),
+        headers=for_each_source("sources/{source}/headers.parquet"),
     output:
         images="<results>/{study}/curated/images.parquet",
         boxes="<results>/{study}/curated/boxes.parquet",
         labels="<results>/{study}/curated/labels.parquet",
         rejects="<results>/{study}/curated/rejects.parquet",
         thumbnails="<results>/{study}/curated/thumbnails.parquet",
+        headers="<results>/{study}/curated/headers.parquet",
         flow="<results>/{study}/curated/flow.json",
     log:
         "<logs>/merge_sources/{study}.log",
@@ -82,6 +86,6 @@ rule merge_sources:
     shell:
         "python workflow/scripts/merge_sources.py --options {params.options:q} --files {input.files:q}"
         " --images {input.images:q} --boxes {input.boxes:q} --labels {input.labels:q} --rejects {input.rejects:q}"
-        " --thumbnails {input.thumbnails:q} --merged-images {output.images:q} --merged-boxes {output.boxes:q}"
+        " --thumbnails {input.thumbnails:q} --headers {input.headers:q} --merged-images {output.images:q} --merged-boxes {output.boxes:q}"
         " --merged-labels {output.labels:q} --merged-rejects {output.rejects:q}"
-        " --merged-thumbnails {output.thumbnails:q} --flow {output.flow:q} > {log:q} 2>&1"
+        " --merged-thumbnails {output.thumbnails:q} --merged-headers {output.headers:q} --flow {output.flow:q} > {log:q} 2>&1"

@@ -179,6 +179,7 @@ rule analyse_detection_set:
         previous=previous_versions,
     output:
         statistics=f"<results>/{{study}}/analysis/{SET_FILES}/detection_set.json",
+        metadata=f"<results>/{{study}}/analysis/{SET_FILES}/dataset_metadata.json",
     log:
         f"<logs>/analyse_detection_set/{{study}}/{SET_FILES}.log",
     benchmark:
@@ -197,7 +198,8 @@ rule analyse_detection_set:
         " --boxes {input.boxes:q} --labels {input.labels:q} --split {input.split:q}"
         " --augmented-images {input.augmented_images:q} --augmented-boxes {input.augmented_boxes:q}"
         " --augmented-labels {input.augmented_labels:q} --augmented-split {input.augmented_split:q}"
-        " --previous {input.previous:q} --statistics {output.statistics:q} > {log:q} 2>&1"
+        " --previous {input.previous:q} --statistics {output.statistics:q} --metadata {output.metadata:q}"
+        " > {log:q} 2>&1"
 
 
 rule plot_detection_set:
@@ -244,6 +246,7 @@ rule export_detection_set:
         task=tasks_of("detect"),
     conda:
         "../../envs/curate.yaml"
+    threads: SCAN_THREADS
     resources:
         **job_class("io"),
     params:
@@ -252,4 +255,4 @@ rule export_detection_set:
     shell:
         "python workflow/scripts/export_detection_set.py --options {params.options:q} --images {input.images:q}"
         " --boxes {input.boxes:q} --labels {input.labels:q} --split {input.split:q} --folder {output.folder:q}"
-        " --record {output.record:q} > {log:q} 2>&1"
+        " --record {output.record:q} --threads {threads} > {log:q} 2>&1"

@@ -3,7 +3,17 @@
 from scanline.core.command_line import parse_arguments, run
 from scanline.core.log import logger
 from scanline.core.options import read_options
-from scanline.core.tables import BOXES, FILES, IMAGES, REJECTS, THUMBNAILS, labels_schema, read_table, write_table
+from scanline.core.tables import (
+    BOXES,
+    FILES,
+    HEADERS,
+    IMAGES,
+    REJECTS,
+    THUMBNAILS,
+    labels_schema,
+    read_table,
+    write_table,
+)
 from scanline.curate.file_scan import SCAN, join_shards
 from scanline.curate.options import CurateSource
 from scanline.curate.scan import curate_source
@@ -11,7 +21,7 @@ from scanline.curate.scan import curate_source
 
 def main() -> None:
     """Run the rule."""
-    tables = ("images", "boxes", "labels", "rejects", "thumbnails")
+    tables = ("images", "boxes", "labels", "rejects", "thumbnails", "headers")
     args = parse_arguments(__doc__, "name", "files", "scans+", *tables, "options")
     options = read_options(CurateSource, args.options)
     files = read_table(args.files, FILES)
@@ -22,6 +32,7 @@ def main() -> None:
     write_table(curated.labels, args.labels, labels_schema(options.labels))
     write_table(curated.rejects, args.rejects, REJECTS)
     write_table(curated.thumbnails, args.thumbnails, THUMBNAILS)
+    write_table(curated.headers, args.headers, HEADERS)
     actions = curated.rejects["action"].value_counts()
     logger.info(
         "%s: %d files, %d images of %d patients, %d boxes; %s",

@@ -10,10 +10,10 @@ from scanline.prepare.set_export import ExportOptions, export_set
 
 def main() -> None:
     """Run the rule."""
-    args = parse_arguments(__doc__, "options", "images", "boxes", "labels", "split", "folder", "record")
+    args = parse_arguments(__doc__, "options", "images", "boxes", "labels", "split", "folder", "record", "threads")
     options = read_options(ExportOptions, args.options)
     whole = read_set(args.images, args.boxes, args.labels, args.split, options)
-    record = export_set(whole, options, args.folder)
+    record = export_set(whole, options, args.folder, args.threads)
     write_json(args.record, record)
     logger.info("%s: %d images with %d boxes", args.folder, len(whole.images), len(whole.boxes))
 

@@ -4,7 +4,17 @@ from scanline.core.command_line import parse_arguments, run
 from scanline.core.files import write_json
 from scanline.core.log import logger
 from scanline.core.options import read_options
-from scanline.core.tables import BOXES, FILES, IMAGES, REJECTS, THUMBNAILS, labels_schema, read_table, write_table
+from scanline.core.tables import (
+    BOXES,
+    FILES,
+    HEADERS,
+    IMAGES,
+    REJECTS,
+    THUMBNAILS,
+    labels_schema,
+    read_table,
+    write_table,
+)
 from scanline.curate.merge import count_flow, merge_sources
 from scanline.curate.options import MergeSources
 from scanline.curate.scan import Curated
@@ -12,11 +22,11 @@ from scanline.curate.scan import Curated
 
 def main() -> None:
     """Run the rule."""
-    tables = ("images", "boxes", "labels", "rejects", "thumbnails")
+    tables = ("images", "boxes", "labels", "rejects", "thumbnails", "headers")
     names = [f"{name}+" for name in ("files", *tables)] + [f"merged_{name}" for name in tables]
     args = parse_arguments(__doc__, *names, "flow", "options")
     labels = read_options(MergeSources, args.options).labels
-    schemas = dict(zip(tables, (IMAGES, BOXES, labels_schema(labels), REJECTS, THUMBNAILS), strict=True))
+    schemas = dict(zip(tables, (IMAGES, BOXES, labels_schema(labels), REJECTS, THUMBNAILS, HEADERS), strict=True))
     sources, flows = [], {}
     for manifest, *paths in zip(args.files, *(getattr(args, name) for name in tables), strict=True):
         source = Curated(*(read_table(path, schemas[name]) for name, path in zip(tables, paths, strict=True)))

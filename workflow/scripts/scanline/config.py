@@ -413,6 +413,11 @@ def check_names(study: Study, where: Path) -> None:
             known(f"splits.{name}.balance", label, (*study.labels, NO_CLASS))
         for source_name in getattr(split, "external_sources", ()):
             known(f"splits.{name}.external_sources", source_name, study.sources)
+        slice_range = getattr(split, "slice_range", None)
+        if slice_range is not None:
+            known(f"splits.{name}.slice_range.target", slice_range.target, study.labels)
+        if split.protocol == "stratified":
+            known(f"splits.{name}.stratify_by", split.stratify_by, study.labels)
         for subset, policy in getattr(split, "policies", {}).items():
             for label in classes_named(policy):
                 known(f"splits.{name}.policies.{subset}", label, study.labels)

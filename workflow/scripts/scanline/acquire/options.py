@@ -36,7 +36,7 @@ class PhantomSource(Options):
     path: DataFolder = Field(description="Folder that the phantom is written to, relative to the project.")
     layout: str = Field(description="A module of scanline/acquire/phantoms/: the published layout to write.")
     patients: int = Field(ge=3, description="Patients to draw.")
-    slices_per_patient: int = Field(ge=2, description="Axial slices of each head.")
+    slices_per_patient: int = Field(ge=2, description="Slices of each patient.")
     image_size_px: int = Field(ge=32, description="Width and height of each slice.")
     seed: int = Field(default=0, ge=0, description="Seed of everything drawn.")
 

@@ -6,15 +6,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from scanline.core.grey_methods import GreyMethod
+
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP", "PPM")  # no format that runs another program to decode
 EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"})
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"  # the last chunk, whole: no other content is allowed in it
+
+
+LOOKUP_VALUES = 65_536  # of 16 bits
 
 
 class ImageError(Exception):
@@ -27,6 +33,62 @@ class Window:
 
     center_hu: float = 40.0
     width_hu: float = 80.0
+
+
+@dataclass(frozen=True)
+class GreyScale:
+    """How the values of DICOM images and volumes become grey.
+
+    Attributes:
+        method: `window` takes the one below; `header_window` the one that a DICOM header tells, and percentiles where
+            it tells none; `percentiles` of the file's own values, as MR has no unit.
+        window: For `window`.
+        black_percentile: The value that becomes black, in percent of all pixels of the file.
+        white_percentile: The value that becomes white.
+    """
+
+    method: GreyMethod = "window"
+    window: Window = Window()
+    black_percentile: float = 0.5
+    white_percentile: float = 99.5
+
+
+def window_of_percentiles(values: NDArray[Any], black: float, white: float) -> Window:
+    """The window whose black and white are percentiles of values of any shape; 1 wide where both are one value.
+
+    A percentile is the smallest value that so many of all do not exceed (numpy's `inverted_cdf`). Values that are not
+    finite are left out.
+
+    Raises:
+        ImageError: If no value is finite.
+    """
+    least, largest = _range_of_integers(values)
+    if largest - least < LOOKUP_VALUES:
+        counts = np.bincount((values.ravel() - np.asarray(least, values.dtype)).astype(np.int64))
+        ranks = np.ceil(np.array([black, white]) / 100 * values.size).clip(1)
+        low, high = (float(place + least) for place in np.searchsorted(np.cumsum(counts), ranks))
+    else:
+        known = values[np.isfinite(values)]
+        if not known.size:
+            raise ImageError("no value is a finite number")
+        low, high = (float(value) for value in np.percentile(known, (black, white), method="inverted_cdf"))
+    return Window((low + high) / 2, high - low) if high > low else Window(low + 0.5, 1.0)
+
+
+def _range_of_integers(values: NDArray[Any]) -> tuple[int, float]:
+    """Least and largest of integers; 0 and infinity where there are none, or where they are no integers."""
+    if values.dtype.kind not in "iu" or not values.size:
+        return 0, np.inf
+    return int(values.min()), int(values.max())
+
+
+def windowed_stored(stored: NDArray[Any], slope: float, intercept: float, window: Window) -> NDArray[np.uint8]:
+    """`windowed` of stored * slope + intercept; integers through a table of their values, to the same grey."""
+    least, largest = _range_of_integers(stored)
+    if largest - least >= min(LOOKUP_VALUES, stored.size):
+        return windowed(np.nan_to_num(stored.astype(np.float64) * slope + intercept), window)
+    table = windowed(np.arange(least, largest + 1, dtype=np.float64) * slope + intercept, window)
+    return table[stored - np.asarray(least, stored.dtype)] if least >= 0 else table[stored.astype(np.int64) - least]
 
 
 def windowed(values: NDArray[np.floating], window: Window) -> NDArray[np.uint8]:

@@ -32,7 +32,20 @@ def _length(*, positive: bool = False) -> Column:
     return Column("float64", Check.gt(0) if positive else None, coerce=True)
 
 
-KNOWN_ONCE = Check(lambda values: not values.dropna().duplicated().any(), error="each known value once")
+def _whole_or_missing() -> Column:
+    return Column("Int64", Check.ge(0), nullable=True, coerce=True, required=False)
+
+
+def file_keys(images: pd.DataFrame) -> pd.Series:
+    """The file, and the frame of a file of several images, of each image; null where it has none."""
+    if "frame_index" not in images:
+        return images["path"]
+    frames = images["frame_index"].astype("Int64").astype("str").fillna("")
+    return images["path"].astype("str") + ("#" + frames).where(images["frame_index"].notna(), "")
+
+
+def _each_file_once(images: pd.DataFrame) -> bool:
+    return not file_keys(images).dropna().duplicated().any()
 
 
 def _is_thumbnail(content: object) -> bool:
@@ -50,7 +63,7 @@ IMAGES = DataFrameSchema(
     {
         "image_id": _text(unique=True),
         "source": _text(),
-        "path": Column("str", KNOWN_ONCE, nullable=True, coerce=True),  # null where only tables tell of the image
+        "path": Column("str", nullable=True, coerce=True),  # null where only tables tell of the image
         "patient_id": _text(nullable=True),
         "volume_id": _text(nullable=True),
         "slice_index": _whole(nullable=True),
@@ -71,8 +84,37 @@ IMAGES = DataFrameSchema(
         "window_width_hu": Column("float64", Check.gt(0), nullable=True, coerce=True, required=False),
         "follow_up": Column("Int64", Check.ge(0), nullable=True, coerce=True, required=False),
         "official_subset": Column("str", Check.isin(OFFICIAL_SUBSETS), nullable=True, coerce=True, required=False),
+        "frame_index": _whole_or_missing(),  # of an image in a file that holds several
     },
+    checks=Check(_each_file_once, error="each file, or frame of a file, once"),
     name="images",
+)
+
+# What is known of a DICOM file's acquisition, by the columns of scanline.core.dicom_header.
+HEADER_NUMBERS = (
+    "slice_position_mm",
+    "magnetic_field_t",
+    "slice_thickness_mm",
+    "spacing_between_slices_mm",
+    "row_spacing_mm",
+    "column_spacing_mm",
+    "repetition_time_ms",
+    "echo_time_ms",
+    "inversion_time_ms",
+    "flip_angle_degrees",
+    "tube_voltage_kv",
+    "bits_stored",
+)
+HEADER_TERMS = ("modality", "acquisition_type", "body_part", "laterality", "photometric", "transfer_syntax")
+HEADERS = DataFrameSchema(
+    {
+        "image_id": _text(unique=True),
+        **{name: Column("float64", nullable=True, coerce=True) for name in HEADER_NUMBERS},
+        **{name: _text(nullable=True) for name in HEADER_TERMS},
+    },
+    strict=True,
+    ordered=True,
+    name="headers",
 )
 
 THUMBNAIL_PX = 32

@@ -8,9 +8,11 @@ holds `class Options(scanline.core.options.Options)`, the keys of `layout` in th
 
 which sorts the manifest's files (paths relative to `folder`) into entries, rejects, and paths that are no part
 of the layout. An adapter that knows images by their DICOM headers has `match_entries(folder, headers, options)`
-instead, `headers` being the files with what the scan read of them. It opens annotations and no images. Every file
-stands in exactly one of the three, as a path of an entry, as a file-level reject (action refused, `row` None), or among
-the others; `scanline.curate.scan` checks it.
+instead, `headers` being the files with what the scan read of them; one whose files hold volumes has
+`match_frames(folder, frames, options)`, `frames` being the files with the number of images in each; one whose boxes
+are in shares of the image `match_sizes(folder, sizes, options)`. It opens annotations and no images. Every file stands
+in exactly one of the three, as a path of an entry, as a file-level reject (action refused, `row` None), or among the
+others; `scanline.curate.scan` checks it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,16 +28,20 @@ class Header:
     """What is read of a DICOM file's header; None where it says nothing.
 
     Attributes:
-        patient: PatientID.
-        series: SeriesInstanceUID.
-        image: SOPInstanceUID.
+        patient: PatientID, as a digest (`scanline.core.identifiers.digest_of_identifier`).
+        series: SeriesInstanceUID, as a digest.
+        image: SOPInstanceUID, as a digest.
         number: InstanceNumber.
+        position_mm: Of the slice along the normal of its plane.
+        acquisition: What the headers table holds, by column.
     """
 
     patient: str | None = None
     series: str | None = None
     image: str | None = None
     number: str | None = None
+    position_mm: float | None = None
+    acquisition: Mapping[str, float | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,7 @@ class Entry:
         path: The image file.
         patient_id: The patient as the source numbers them, unprefixed; None where unknown.
         volume_id: The series that the image is a slice of, unprefixed; None where unknown.
-        slice_index: Position in the volume.
+        slice_index: Position in the volume; None where the header is to tell it.
         boxes: All boxes of the image, also those that do not hold; None where nobody annotated it.
         declared_size: (width, height) that the annotation states, in pixels.
         annotation_path: The file that holds the annotation.
@@ -85,6 +91,7 @@ class Entry:
         metadata: More columns of the images table, such as age_years, sex, view; None where unknown.
         name: What stands behind the source's name in image_id; None for the path without its suffix.
         doubtful: Whether the source has a box of it that is of no class: no class without a box is then known.
+        frame: Number of the image in a file that holds several, from 0; of its mask too, where that file does.
     """
 
     path: str
@@ -99,6 +106,7 @@ class Entry:
     metadata: Mapping[str, object] = field(default_factory=dict)
     name: str | None = None
     doubtful: bool = False
+    frame: int | None = None
 
 
 @dataclass(frozen=True)
@@ -140,3 +148,26 @@ class HeaderAdapter(Protocol):
 
     def match_entries(self, folder: Path, headers: Mapping[str, Header | None], options: Any) -> Entries:
         """Sort the files of a source, None being the header of what is no DICOM file."""
+
+
+@runtime_checkable
+class FrameAdapter(Protocol):
+    """The interface of a module there whose files hold several images each."""
+
+    Options: type[Options]
+
+    def match_frames(self, folder: Path, frames: Mapping[str, int], options: Any) -> Entries:
+        """Sort the files of a source, by the number of images in each: 0 of what did not decode as any."""
+
+
+@runtime_checkable
+class SizeAdapter(Protocol):
+    """The interface of a module there whose boxes are in shares of the image."""
+
+    Options: type[Options]
+
+    def match_sizes(self, folder: Path, sizes: Mapping[str, tuple[int, int] | None], options: Any) -> Entries:
+        """Sort the files of a source, by their (width, height) in pixels: None of what did not decode."""
+
+
+AnyAdapter = Adapter | HeaderAdapter | FrameAdapter | SizeAdapter

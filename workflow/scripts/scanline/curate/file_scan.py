@@ -6,7 +6,7 @@ layout, class or label never reads the pixels again.
 
 import json
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from pandera.pandas import Column, DataFrameSchema
 from pydantic import Field
 
 from scanline.core.errors import InputError
-from scanline.core.images import Window
+from scanline.core.grey_methods import GreyMethod
+from scanline.core.images import GreyScale, Window
 from scanline.core.options import Options
 from scanline.core.tables import validate
 from scanline.curate.entries import Header
@@ -24,7 +25,8 @@ from scanline.curate.inspection import Grey, Inspected, inspect_all, inspect_ima
 
 SCAN = DataFrameSchema(
     {
-        "path": Column("str", unique=True, coerce=True),
+        "path": Column("str", coerce=True),
+        "frame": Column("Int64", nullable=True, coerce=True),  # null of a file of one image
         "sha256": Column("str", coerce=True),
         "width": Column("Int64", nullable=True, coerce=True),
         "height": Column("Int64", nullable=True, coerce=True),
@@ -38,7 +40,10 @@ SCAN = DataFrameSchema(
         "grey_max": Column("Int64", nullable=True, coerce=True),
         "odd_values": Column("str", coerce=True),
         "header": Column("str", nullable=True, coerce=True),  # JSON, of DICOM files
+        "window_center": Column("float64", nullable=True, coerce=True),  # of DICOM files and volumes
+        "window_width": Column("float64", nullable=True, coerce=True),
     },
+    unique=["path", "frame"],
     strict=True,
     ordered=True,
     name="scan",
@@ -53,6 +58,14 @@ class ScanShard(Options):
     shards: int = Field(ge=1, description="How many there are.")
     window_center_hu: float = Field(default=40, description="Middle of the grey values of DICOM images.")
     window_width_hu: float = Field(default=80, gt=0, description="From their black to their white.")
+    grey_scale: GreyMethod = Field(default="window", description="By what values become grey.")
+    black_percentile: float = Field(default=0.5, ge=0, lt=100, description="Black, where percentiles are taken.")
+    white_percentile: float = Field(default=99.5, gt=0, le=100, description="White, where percentiles are taken.")
+
+    def scale(self) -> GreyScale:
+        """How values become grey."""
+        window = Window(self.window_center_hu, self.window_width_hu)
+        return GreyScale(self.grey_scale, window, self.black_percentile, self.white_percentile)
 
 
 def scan_shard(files: pd.DataFrame, manifest: Path, options: ScanShard, threads: int | None = None) -> pd.DataFrame:
@@ -65,8 +78,8 @@ def scan_shard(files: pd.DataFrame, manifest: Path, options: ScanShard, threads:
         threads: How many files are read side by side; all cores of this process if None.
 
     Returns:
-        SCAN table of about n / shards rows: size, statistics of the grey values (0 to 255), perceptual hash and
-        thumbnail of files that decode as an image; `problem` says why the others do not.
+        SCAN table of a row a file, or an image of a file of several: size, statistics of the grey values (0 to 255),
+        perceptual hash and thumbnail of files that decode as an image; `problem` says why the others do not.
 
     Raises:
         InputError: If a file is gone, or has other bytes than the manifest says.
@@ -74,18 +87,30 @@ def scan_shard(files: pd.DataFrame, manifest: Path, options: ScanShard, threads:
     mine = files.sort_values("path").iloc[options.shard :: options.shards]
     folder = Path(options.folder)
     check_sizes(folder, mine, manifest)
-    inspect = partial(inspect_image, window=Window(options.window_center_hu, options.window_width_hu))
+    inspect = partial(inspect_image, scale=options.scale())
     found = inspect_all(inspect, folder, mine["path"].tolist(), "file", threads)
     check_hashes(folder, found, dict(zip(mine["path"], mine["sha256"], strict=True)), manifest)
-    rows = [_row(path, inspected) for path, inspected in found.items()]
+    rows = [row for path, inspected in found.items() for row in _rows(path, inspected)]
     return validate(pd.DataFrame(rows, columns=list(SCAN.columns)), SCAN, "scan table")
 
 
-def _row(path: str, found: Inspected) -> dict[str, object]:
+def _rows(path: str, found: Inspected) -> list[dict[str, object]]:
+    """A row, or one a frame of a file of several images, the header in the first of them."""
+    if not found.frames:
+        return [_row(path, None, found)]
+    headers = [found.header, *[None] * (len(found.frames) - 1)]
+    return [
+        _row(path, number, replace(frame, header=header))
+        for number, (frame, header) in enumerate(zip(found.frames, headers, strict=True))
+    ]
+
+
+def _row(path: str, number: int | None, found: Inspected) -> dict[str, object]:
     width, height = found.size or (None, None)
     grey = found.grey
     return {
         "path": path,
+        "frame": number,
         "sha256": found.sha256,
         "width": width,
         "height": height,
@@ -99,19 +124,30 @@ def _row(path: str, found: Inspected) -> dict[str, object]:
         "grey_max": None if grey is None else grey.largest,
         "odd_values": " ".join(map(str, found.odd_values)),
         "header": None if found.header is None else json.dumps(asdict(found.header), sort_keys=True),
+        "window_center": None if found.window is None else found.window.center_hu,
+        "window_width": None if found.window is None else found.window.width_hu,
     }
 
 
 def inspected_of(scan: pd.DataFrame) -> dict[str, Inspected]:
     """What a SCAN table tells of each file, by path."""
-    return {
-        str(row["path"]): _inspected(row) for row in scan.astype(object).where(scan.notna(), None).to_dict("records")
-    }
+    found: dict[str, Inspected] = {}
+    rows = scan.sort_values(["path", "frame"]).astype(object)
+    for row in rows.where(rows.notna(), None).to_dict("records"):
+        path, one = str(row["path"]), _inspected(row)
+        if row["frame"] is None:
+            found[path] = one
+        elif path not in found:
+            found[path] = replace(one, frames=(one,), phash=None, thumbnail=None)
+        else:
+            found[path] = replace(found[path], frames=(*found[path].frames, one))
+    return found
 
 
 def _inspected(row: Mapping[Hashable, Any]) -> Inspected:
+    header = None if row["header"] is None else Header(**json.loads(row["header"]))
     if row["problem"] is not None:
-        return Inspected(row["sha256"], problem=row["problem"])
+        return Inspected(row["sha256"], problem=row["problem"], header=header)
     return Inspected(
         row["sha256"],
         (int(row["width"]), int(row["height"])),
@@ -120,7 +156,8 @@ def _inspected(row: Mapping[Hashable, Any]) -> Inspected:
         channels=tuple(row["channels"].split()),
         grey=Grey(row["grey_mean"], row["grey_sd"], int(row["grey_min"]), int(row["grey_max"])),
         odd_values=tuple(map(int, row["odd_values"].split())),
-        header=None if row["header"] is None else Header(**json.loads(row["header"])),
+        header=header,
+        window=None if row["window_width"] is None else Window(row["window_center"], row["window_width"]),
     )
 
 
@@ -173,8 +210,8 @@ def _pairs(table: pd.DataFrame) -> set[tuple[str, str]]:
 
 
 def join_shards(shards: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """All shards of a source as one table, by path."""
-    return pd.concat(list(shards), ignore_index=True).sort_values("path", ignore_index=True)
+    """All shards of a source as one table, by path and frame."""
+    return pd.concat(list(shards), ignore_index=True).sort_values(["path", "frame"], ignore_index=True)
 
 
 def _changed(file: Path, found: str, manifest: Path) -> InputError:

@@ -3,26 +3,47 @@
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 
-from scanline.core.dicom import IDENTITY, decode_dicom, is_dicom
-from scanline.core.images import ImageError, Window, grey_pixels, opened_image
+from scanline.core.dicom import (
+    damage_told,
+    grey_of_stored,
+    header_window,
+    is_dicom,
+    read_dicom,
+    rescale_of,
+    stored_values,
+)
+from scanline.core.dicom_header import IDENTITY, acquisition_of, identity_of, position_of
+from scanline.core.file_names import is_volume
+from scanline.core.images import (
+    GreyScale,
+    ImageError,
+    Window,
+    grey_pixels,
+    opened_image,
+    window_of_percentiles,
+)
 from scanline.core.log import progress
+from scanline.core.slices import grey_of_frame, is_grey
+from scanline.core.volumes import decode_volume
 from scanline.curate.entries import Header
 from scanline.curate.phash import perceptual_hash
 from scanline.curate.thumbnails import make_thumbnail
 
 PNG_DEPTH = 24  # place of the byte that says how many bits a channel has
 SHOWN = 5  # odd values of a mask
-BRAIN = Window()
+BRAIN = GreyScale()
 
 
 @dataclass(frozen=True)
@@ -48,7 +69,9 @@ class Inspected:
         channels: Names of an image's channels.
         grey: Statistics of the grey values; None where it did not decode.
         odd_values: Grey values that no binary mask has, the first few; none where all are 0 and 255, or 0 and 1.
-        header: Of a DICOM file.
+        header: Of a DICOM file, also where its pixels do not decode.
+        window: What the values of DICOM, or of a volume, became grey by.
+        frames: Of a file of several images, what each of them told; none of a file of one.
     """
 
     sha256: str | None
@@ -60,6 +83,8 @@ class Inspected:
     grey: Grey | None = None
     odd_values: tuple[int, ...] = ()
     header: Header | None = None
+    window: Window | None = None
+    frames: "tuple[Inspected, ...]" = ()
 
     @property
     def is_empty(self) -> bool:
@@ -73,37 +98,88 @@ def inspect_file(path: Path) -> Inspected:
     return Inspected(_sha256(content), problem="no such file" if content is None else None)
 
 
-def inspect_image(path: Path, window: Window = BRAIN) -> Inspected:
-    """Hash, decode and measure a file that may be an image or a mask: read once, whatever it turns out to be.
+def inspect_image(path: Path, scale: GreyScale = BRAIN) -> Inspected:
+    """Hash, decode and measure a file that may be an image, a mask or a volume: read once, whatever it turns out to be.
 
     Args:
         path: The file.
-        window: What DICOM's values become grey by.
+        scale: What values of DICOM and of volumes become grey by.
     """
     content = _content(path)
+    sha256, header = _sha256(content), None
     try:
-        pixels, channels, header = decode_grey(content, window)
+        if content is not None and is_volume(path):
+            return _inspect_frames(sha256, _frames_of_volume(decode_volume(path.name, content), scale))
+        if content is None or not is_dicom(content):
+            pixels, channels = decode_grey(content)
+            return _measured(sha256, pixels, channels)
+        dataset = read_dicom(content)
+        with damage_told():
+            header = _header_of(dataset)
+        return _inspect_dicom(sha256, dataset, header, scale)
     except ImageError as error:
-        return Inspected(_sha256(content), problem=str(error))
+        return Inspected(sha256, problem=str(error), header=header)
+
+
+def _frames_of_volume(volume: NDArray[Any], scale: GreyScale) -> Iterator[tuple[NDArray[np.uint8], Window | None]]:
+    window = None if is_grey(volume) else choose_window(volume, scale, None)
+    return ((grey_of_frame(frame, window), window) for frame in volume)
+
+
+def choose_window(values: NDArray[Any], scale: GreyScale, of_header: Window | None) -> Window:
+    """The window of a file by the source's grey scale: percentiles are those of `values`."""
+    match scale.method:
+        case "window":
+            return scale.window
+        case "header_window" if of_header is not None:
+            return of_header
+        case _:
+            return window_of_percentiles(values, scale.black_percentile, scale.white_percentile)
+
+
+def _inspect_dicom(sha256: str | None, dataset: Dataset, header: Header, scale: GreyScale) -> Inspected:
+    stored = stored_values(dataset)
+    of_header = header_window(dataset)
+    window = choose_window(stored, scale, of_header)
+    if scale.method == "percentiles" or (scale.method == "header_window" and of_header is None):
+        slope, intercept = rescale_of(dataset)  # percentiles of stored values are those of modality values
+        window = Window(window.center_hu * slope + intercept, abs(window.width_hu * slope) or 1.0)
+    if stored.ndim == 2:
+        found = _measured(sha256, grey_of_stored(stored, dataset, window), ("L",))
+        return replace(found, header=header, window=window)
+    found = _inspect_frames(sha256, ((grey_of_stored(frame, dataset, window), window) for frame in stored))
+    return replace(found, header=header)
+
+
+def _inspect_frames(sha256: str | None, frames: Iterable[tuple[NDArray[np.uint8], Window | None]]) -> Inspected:
+    """What a file of several images told: its frames, each with what a file of one image has."""
+    found = tuple(replace(_measured(sha256, grey, ("L",)), window=window) for grey, window in frames)
+    return replace(found[0], frames=found, phash=None, thumbnail=None)
+
+
+def _measured(sha256: str | None, pixels: NDArray[np.uint8], channels: tuple[str, ...]) -> Inspected:
     thumbnail = make_thumbnail(pixels)
     phash = perceptual_hash(thumbnail)
     grey = measure_grey(pixels)
     return Inspected(
-        _sha256(content),
+        sha256,
         (pixels.shape[1], pixels.shape[0]),
         phash=phash,
         thumbnail=None if phash is None else thumbnail.tobytes(),
         channels=channels,
         grey=grey,
         odd_values=_odd_values(pixels, grey),
-        header=header,
     )
 
 
-def decode_grey(
-    content: bytes | None, window: Window = BRAIN
-) -> tuple[NDArray[np.uint8], tuple[str, ...], Header | None]:
-    """Grey pixels, the names of the channels that an image had, and the header of DICOM.
+def _header_of(dataset: Dataset) -> Header:
+    identity = identity_of(dataset)
+    patient, series, image, number = (identity.get(name) for name in IDENTITY)
+    return Header(patient, series, image, number, position_of(dataset), acquisition_of(dataset))
+
+
+def decode_grey(content: bytes | None) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """Grey pixels of a picture, and the names of the channels that it had.
 
     Grey files are decoded by others to the same pixels as by Pillow, and sooner: 8-bit PNG by OpenCV, without a pause
     at each of its many small chunks, and refused where rows are missing; JPEG by simplejpeg, and where that warns of
@@ -111,19 +187,16 @@ def decode_grey(
     """
     if content is None:
         raise ImageError("no such file")
-    if is_dicom(content):
-        windowed_pixels, fields = decode_dicom(content, window)
-        return windowed_pixels, ("L",), Header(*(fields.get(name) for name in IDENTITY))
     with opened_image(content) as image:
         if image.format == "JPEG" and image.mode == "L":
             with contextlib.suppress(ValueError):
-                return simplejpeg.decode_jpeg(content, "GRAY", strict=True)[:, :, 0], image.getbands(), None
+                return simplejpeg.decode_jpeg(content, "GRAY", strict=True)[:, :, 0], image.getbands()
         if image.format != "PNG" or image.mode != "L" or content[PNG_DEPTH] != 8:
-            return grey_pixels(image), image.getbands(), None
+            return grey_pixels(image), image.getbands()
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
         if pixels is None:
             raise ImageError("damaged: its rows do not decode")
-        return np.asarray(pixels, dtype=np.uint8), image.getbands(), None
+        return np.asarray(pixels, dtype=np.uint8), image.getbands()
 
 
 def measure_grey(pixels: NDArray[np.uint8]) -> Grey:

@@ -152,13 +152,14 @@ def _told(entry: Entry, options: CurateOptions) -> dict[str, bool | None]:
 def _judge_mask(entry: Entry, size: tuple[int, int], mask: Inspected) -> list[Reject]:
     path = entry.mask_path or entry.path
     if mask.size is None:
-        return [Reject(path, None, "refused", "mask_unreadable", f"{mask.problem}: the image's mask is unknown")]
+        return [Reject(path, entry.frame, "refused", "mask_unreadable", f"{mask.problem}: the image's mask is unknown")]
     if mask.size != size:
         detail = f"{mask.size[0]} x {mask.size[1]}, its image {size[0]} x {size[1]}: the image's mask is unknown"
-        return [Reject(path, None, "refused", "mask_size_differs", detail)]
+        return [Reject(path, entry.frame, "refused", "mask_size_differs", detail)]
     if mask.odd_values:
         values = ", ".join(str(value) for value in mask.odd_values)
-        return [Reject(path, None, "noted", "mask_not_binary", f"has grey values such as {values}: all above 0 count")]
+        detail = f"has grey values such as {values}: all above 0 count"
+        return [Reject(path, entry.frame, "noted", "mask_not_binary", detail)]
     return []
 
 

@@ -7,7 +7,7 @@ from typing import cast
 
 from scanline.core.errors import InputError
 from scanline.core.options import Options, check_options
-from scanline.curate.entries import Adapter, HeaderAdapter
+from scanline.curate.entries import AnyAdapter
 from scanline.curate.options import CurateOptions
 
 PACKAGE = "scanline.curate.adapters"
@@ -41,13 +41,13 @@ def adapter_module(name: str, where: str | Path = "adapter") -> str:
     return f"{PACKAGE}.{name}"
 
 
-def load_adapter(name: str, where: str | Path = "adapter") -> Adapter | HeaderAdapter:
+def load_adapter(name: str, where: str | Path = "adapter") -> AnyAdapter:
     """Import an adapter's module.
 
     Raises:
         InputError: If there is no such adapter.
     """
-    return cast(Adapter | HeaderAdapter, importlib.import_module(adapter_module(name, where)))
+    return cast(AnyAdapter, importlib.import_module(adapter_module(name, where)))
 
 
 def check_layout(options: CurateOptions, where: str | Path) -> Options:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from scanline.core.errors import InputError
-from scanline.core.tables import BOXES, IMAGES, REJECTS, THUMBNAILS, labels_schema, validate
+from scanline.core.tables import BOXES, HEADERS, IMAGES, REJECTS, THUMBNAILS, file_keys, labels_schema, validate
 from scanline.curate.scan import OTHER_REASONS, Curated
 
 
@@ -18,8 +18,8 @@ def merge_sources(sources: Sequence[Curated], labels: Sequence[str]) -> Curated:
         InputError: If two sources share an image_id or a file.
     """
     images = pd.concat([source.images for source in sources], ignore_index=True)
-    for column in ("image_id", "path"):
-        twice = images.loc[images[column].notna() & images[column].duplicated(keep=False)]
+    for column, keys in (("image_id", images["image_id"]), ("path", file_keys(images))):
+        twice = images.loc[keys.notna() & keys.duplicated(keep=False)]
         if not twice.empty:
             first = twice[column].iloc[0]
             names = ", ".join(sorted(set(twice.loc[twice[column] == first, "source"])))
@@ -35,6 +35,7 @@ def merge_sources(sources: Sequence[Curated], labels: Sequence[str]) -> Curated:
         labels=validate(_below(source.labels for source in sources), labels_schema(labels), "merged labels"),
         rejects=validate(_below(source.rejects for source in sources), REJECTS, "merged rejects"),
         thumbnails=validate(_below(source.thumbnails for source in sources), THUMBNAILS, "merged thumbnails"),
+        headers=validate(_below(source.headers for source in sources), HEADERS, "merged headers"),
     )
 
 
@@ -52,7 +53,8 @@ def count_flow(files: pd.DataFrame, source: Curated, manifest: Path) -> dict[str
 
     Returns:
         Numbers of files, with files = images + annotations + masks + other + refused; `refused_by_reason` sums to
-        refused. Beside them the images that only tables tell of, `images_without_file`, and numbers of rows:
+        refused. A file of several images counts once; `images_in_volumes` is how many stand in such files. Beside them
+        the images that only tables tell of, `images_without_file`, and numbers of rows:
         `refused_rows` inside kept files (boxes, rows of the patient table), `repaired`, `noted`, each
         by reason too, boxes, patients, and each class's positive, negative and unknown images.
 
@@ -66,7 +68,8 @@ def count_flow(files: pd.DataFrame, source: Curated, manifest: Path) -> dict[str
     other = rejects[(rejects["action"] == "noted") & rejects["reason"].isin(OTHER_REASONS)]
     flow: dict[str, Any] = {
         "files": len(files),
-        "images": int(source.images["path"].notna().sum()),
+        "images": int(source.images["path"].nunique()),
+        "images_in_volumes": _in_volumes(source.images),
         "images_without_file": int(source.images["path"].isna().sum()),
         "annotations": int(source.images["annotation_path"].nunique()),
         "masks": int(source.images["mask_path"].nunique()),
@@ -91,6 +94,10 @@ def count_flow(files: pd.DataFrame, source: Curated, manifest: Path) -> dict[str
             next_step=f"Make them again: delete {manifest.parent} and run the same command again.",
         )
     return flow
+
+
+def _in_volumes(images: pd.DataFrame) -> int:
+    return int(images["frame_index"].notna().sum()) if "frame_index" in images else 0
 
 
 def _by_reason(rows: pd.DataFrame) -> dict[str, int]:

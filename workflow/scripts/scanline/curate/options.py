@@ -4,6 +4,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
+from scanline.core.grey_methods import GreyMethod
 from scanline.core.options import Options
 
 
@@ -63,6 +64,16 @@ class CurateOptions(Options):
     window_width_hu: float = Field(
         default=80, gt=0, description="From black to white of DICOM images, in HU; 80 around 40 shows the brain."
     )
+    grey_scale: GreyMethod = Field(
+        default="window",
+        description="What values of DICOM images and of volumes become grey by. window: the one above. header_window:"
+        " the first window of the header, where it is linear, else percentiles. percentiles: of the file's own values,"
+        " for MR, which has no unit: of a slice where each has a file, else of the volume.",
+    )
+    black_percentile: float = Field(
+        default=0.5, ge=0, lt=100, description="The value that percentiles make black, in percent of all pixels."
+    )
+    white_percentile: float = Field(default=99.5, gt=0, le=100, description="The value that they make white.")
     scan_shards: int = Field(
         default=1,
         ge=1,
@@ -81,6 +92,17 @@ class CurateOptions(Options):
         if both:
             raise ValueError(f"each class in classes or in ignored_classes, not in both as {both[0]!r} is")
         return self
+
+    @model_validator(mode="after")
+    def _black_below_white(self) -> Self:
+        if self.black_percentile >= self.white_percentile:
+            raise ValueError("a black_percentile below white_percentile")
+        return self
+
+    def of_scan(self) -> dict[str, Any]:
+        """The options that the pixels are read by."""
+        names = {"window_center_hu", "window_width_hu", "grey_scale", "black_percentile", "white_percentile"}
+        return self.model_dump(include=names)
 
 
 class CurateSource(Options):

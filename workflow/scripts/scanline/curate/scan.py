@@ -8,9 +8,19 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from scanline.core.errors import InputError
+from scanline.core.file_names import is_volume
 from scanline.core.options import Options
-from scanline.core.tables import BOXES, IMAGES, REJECTS, THUMBNAILS, labels_schema, make_table
-from scanline.curate.entries import Adapter, Entries, Entry, Header, HeaderAdapter, Reject
+from scanline.core.tables import BOXES, HEADERS, IMAGES, REJECTS, THUMBNAILS, labels_schema, make_table
+from scanline.curate.entries import (
+    AnyAdapter,
+    Entries,
+    Entry,
+    FrameAdapter,
+    Header,
+    HeaderAdapter,
+    Reject,
+    SizeAdapter,
+)
 from scanline.curate.file_scan import ScanShard, check_complete, check_hashes, check_sizes, inspected_of, scan_shard
 from scanline.curate.inspection import Inspected, inspect_all, inspect_file
 from scanline.curate.judge import Verdict, judge
@@ -18,6 +28,7 @@ from scanline.curate.label_table import merge_labels, read_label_table
 from scanline.curate.layouts import check_layout, load_adapter
 from scanline.curate.options import CurateOptions, CurateSource
 from scanline.curate.patient_table import Patients, match_patients, patient_key, read_patient_table
+from scanline.curate.slice_order import order_slices
 
 STAGE = "curate"
 READ_REASONS = ("box_list", "official_list", "file_list")  # of files that an adapter read beside the annotations
@@ -34,6 +45,7 @@ class Curated:
     labels: pd.DataFrame
     rejects: pd.DataFrame
     thumbnails: pd.DataFrame
+    headers: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -72,19 +84,17 @@ def curate_source(
     source = _Source(name, folder, options.curate, manifest, hashes)
     check_sizes(folder, files, manifest)
     if scan is None:
-        window = options.curate.model_dump(include={"window_center_hu", "window_width_hu"})
-        scan = scan_shard(files, manifest, ScanShard(folder=options.folder, shard=0, shards=1, **window))
+        shard = ScanShard(folder=options.folder, shard=0, shards=1, **options.curate.of_scan())
+        scan = scan_shard(files, manifest, shard)
     check_complete(scan, files, manifest)
     scanned = inspected_of(scan)
     entries, rejects, others = _read_entries(source, load_adapter(options.curate.adapter), scanned, layout)
     read = [reject.path for reject in rejects if reject.reason in READ_REASONS]
     _check_hashes(source, inspect_all(inspect_file, folder, read, "file"))
     _check_classes(source, entries)
-    images, masks = _inspect(source, entries, scanned)
-    kept, refused = _refuse_images(source, entries, images)
-    verdicts = [
-        judge(entry, images[entry.path].size, masks.get(entry.mask_path or ""), options.curate) for entry in kept
-    ]
+    _check_annotations(source, entries)
+    kept, refused = _refuse_images(source, entries, scanned)
+    verdicts = [judge(entry, _found(entry, scanned).size, _mask_of(entry, scanned), options.curate) for entry in kept]
     if not verdicts:
         raise InputError(
             folder,
@@ -94,7 +104,8 @@ def curate_source(
         )
     rejects = [*rejects, *refused, *_refuse_orphans(entries, verdicts, refused, rejects)]
     rejects += [reject for verdict in verdicts for reject in verdict.rejects]
-    rejects += _note_channels(kept, images)
+    rejects += _refuse_unused_masks(kept, verdicts)
+    rejects += _note_channels(kept, scanned)
     rejects += _note_ignored_labels(kept, options.curate)
     rejects += _note_others(others, options.curate)
     _check_nothing_lost(source, verdicts, rejects)
@@ -103,33 +114,62 @@ def curate_source(
         seen = [verdict.entry.patient_id for verdict in verdicts if verdict.entry.patient_id is not None]
         rejects += [*patients.rejects, *match_patients(patients, seen, options.curate.patient_table)]
     verdicts, of_labels = _add_label_table(source, options.labels, verdicts)
-    return _tables(source, options.labels, verdicts, images, [*rejects, *of_labels], patients)
+    return _tables(source, options.labels, verdicts, scanned, [*rejects, *of_labels], patients)
 
 
-def _read_entries(
-    source: _Source, adapter: Adapter | HeaderAdapter, scanned: Mapping[str, Inspected], layout: Options
-) -> Entries:
+def _read_entries(source: _Source, adapter: AnyAdapter, scanned: Mapping[str, Inspected], layout: Options) -> Entries:
     """What the adapter makes of the files; where an entry lacks patient, volume or position, its DICOM header tells."""
     files = sorted(source.sha256)
+    headers = {path: scanned[path].header for path in files}
     if isinstance(adapter, HeaderAdapter):
-        headers = {path: scanned[path].header for path in files}
         entries, rejects, others = adapter.match_entries(source.folder, headers, layout)
+    elif isinstance(adapter, FrameAdapter):
+        frames = {path: 0 if (one := scanned[path]).problem is not None else len(one.frames) or 1 for path in files}
+        entries, rejects, others = adapter.match_frames(source.folder, frames, layout)
+    elif isinstance(adapter, SizeAdapter):
+        sizes = {path: scanned[path].size for path in files}
+        entries, rejects, others = adapter.match_sizes(source.folder, sizes, layout)
     else:
         entries, rejects, others = adapter.read_entries(source.folder, files, layout)
-    nothing = Inspected(None)
-    return [_with_header(entry, scanned.get(entry.path, nothing).header) for entry in entries], rejects, others
+    entries = [_with_header(entry, headers.get(entry.path)) for entry in entries]
+    entries, notes = order_slices(entries, headers)
+    apart = [one for entry in entries for one in _by_frame(entry, scanned.get(entry.path))]
+    return apart, [*rejects, *notes], others
 
 
 def _with_header(entry: Entry, header: Header | None) -> Entry:
     if header is None:
         return entry
-    number = header.number or ""
-    return replace(
-        entry,
-        patient_id=entry.patient_id or header.patient,
-        volume_id=entry.volume_id or header.series,
-        slice_index=int(number) if entry.slice_index is None and number.isdecimal() else entry.slice_index,
-    )
+    return replace(entry, patient_id=entry.patient_id or header.patient, volume_id=entry.volume_id or header.series)
+
+
+def _by_frame(entry: Entry, found: Inspected | None) -> list[Entry]:
+    """The frames of a file of several as images, in their order; not where boxes or a mask are of one nobody knows."""
+    if found is None or not found.frames or entry.frame is not None or entry.boxes or entry.mask_path is not None:
+        return [entry]
+    volume = entry.volume_id or entry.path
+    return [replace(entry, frame=number, slice_index=number, volume_id=volume) for number in range(len(found.frames))]
+
+
+def _found(entry: Entry, scanned: Mapping[str, Inspected]) -> Inspected:
+    """What the scan found of an entry's image; of one without a file nothing but the declared size is known."""
+    found = scanned.get(entry.path)
+    if found is None:
+        return Inspected(None, entry.declared_size)
+    if entry.frame is None and found.frames:
+        return Inspected(found.sha256, problem="several frames in one file")
+    if entry.frame is None or found.problem is not None:
+        return found
+    if entry.frame >= len(found.frames):
+        return Inspected(found.sha256, problem=f"no frame {entry.frame} among {len(found.frames)}")
+    return replace(found.frames[entry.frame], header=found.header)
+
+
+def _mask_of(entry: Entry, scanned: Mapping[str, Inspected]) -> Inspected | None:
+    """What the scan found of an entry's mask; None where it has none."""
+    if entry.mask_path is None:
+        return None
+    return _found(replace(entry, path=entry.mask_path), scanned)
 
 
 def _check_hashes(source: _Source, inspected: Mapping[str, Inspected]) -> None:
@@ -155,33 +195,29 @@ def _check_class(source: _Source, path: str, name: str) -> None:
         )
 
 
-def _inspect(
-    source: _Source, entries: Sequence[Entry], scanned: Mapping[str, Inspected]
-) -> tuple[dict[str, Inspected], dict[str, Inspected]]:
-    """What the scan found of the images and masks, by path; the annotations, just read, are hashed again.
-
-    Of an image without a file nothing is known but the declared size.
-    """
-    annotation_paths = sorted({e.annotation_path for e in entries if e.annotation_path is not None})
-    _check_hashes(source, inspect_all(inspect_file, source.folder, annotation_paths, "annotation"))
-    images = {e.path: scanned.get(e.path, Inspected(None, e.declared_size)) for e in entries}
-    masks = {e.mask_path: scanned[e.mask_path] for e in entries if e.mask_path is not None}
-    return images, masks
+def _check_annotations(source: _Source, entries: Sequence[Entry]) -> None:
+    """Hash the annotations, just read, again."""
+    paths = sorted({entry.annotation_path for entry in entries if entry.annotation_path is not None})
+    _check_hashes(source, inspect_all(inspect_file, source.folder, paths, "annotation"))
 
 
 def _image_id(source: _Source, entry: Entry) -> str:
-    return f"{source.name}/{PurePosixPath(entry.path).with_suffix('') if entry.name is None else entry.name}"
+    name = entry.name
+    if name is None:
+        path = PurePosixPath(entry.path.removesuffix(".gz") if is_volume(entry.path) else entry.path)
+        name = f"{path.with_suffix('')}" if entry.frame is None else f"{path.with_suffix('')}/{entry.frame:03d}"
+    return f"{source.name}/{name}"
 
 
 def _refuse_images(
-    source: _Source, entries: Sequence[Entry], images: Mapping[str, Inspected]
+    source: _Source, entries: Sequence[Entry], scanned: Mapping[str, Inspected]
 ) -> tuple[list[Entry], list[Reject]]:
     """Entries whose image holds, and a reject for each of the others."""
     ids = Counter(_image_id(source, entry) for entry in entries)
     kept: list[Entry] = []
     rejects: list[Reject] = []
     for entry in entries:
-        found = images[entry.path]
+        found = _found(entry, scanned)
         if found.problem is not None:
             reason, detail = "image_unreadable", str(found.problem)
         elif ids[_image_id(source, entry)] > 1:
@@ -193,7 +229,7 @@ def _refuse_images(
         else:
             kept.append(entry)
             continue
-        rejects.append(Reject(entry.path, None, "refused", reason, detail))
+        rejects.append(Reject(entry.path, entry.frame, "refused", reason, detail))
     return kept, rejects
 
 
@@ -201,7 +237,7 @@ def _refuse_orphans(
     entries: Sequence[Entry], verdicts: Sequence[Verdict], refused: Sequence[Reject], rejects: Sequence[Reject]
 ) -> list[Reject]:
     """Refuse the annotations and masks of refused images, where no kept image shares them, and rows of their boxes."""
-    gone = {reject.path for reject in refused}
+    gone = {reject.path for reject in refused if reject.row is None}
     done = {reject.path for reject in rejects if reject.action == "refused" and reject.row is None}
     for verdict in verdicts:
         done |= {path for path in (verdict.entry.annotation_path, verdict.entry.mask_path) if path is not None}
@@ -219,14 +255,21 @@ def _refuse_orphans(
     return orphans
 
 
-def _note_channels(kept: Iterable[Entry], images: Mapping[str, Inspected]) -> list[Reject]:
+def _refuse_unused_masks(kept: Sequence[Entry], verdicts: Sequence[Verdict]) -> list[Reject]:
+    """Refuse, as files, the masks of volumes of which no slice can be used."""
+    masks = {entry.mask_path for entry in kept if entry.frame is not None and entry.mask_path is not None}
+    masks -= {verdict.entry.mask_path for verdict in verdicts}
+    return [Reject(path, None, "refused", "mask_unusable", "none of its slices can be used") for path in sorted(masks)]
+
+
+def _note_channels(kept: Iterable[Entry], scanned: Mapping[str, Inspected]) -> list[Reject]:
     """Note the images with transparency, two or four channels, of which only the grey values are used."""
     return [
         Reject(
             entry.path, None, "noted", "channels_reduced", f"{len(channels)} channels, {' '.join(channels)}: to grey"
         )
         for entry in kept
-        if "A" in (channels := images[entry.path].channels)
+        if "A" in (channels := _found(entry, scanned).channels)
     ]
 
 
@@ -302,12 +345,13 @@ def _tables(
     source: _Source,
     labels: Sequence[str],
     verdicts: Sequence[Verdict],
-    images: Mapping[str, Inspected],
+    scanned: Mapping[str, Inspected],
     rejects: Iterable[Reject],
     patients: Patients | None,
 ) -> Curated:
     verdicts = sorted(verdicts, key=lambda verdict: _image_id(source, verdict.entry))
     ids = [_image_id(source, verdict.entry) for verdict in verdicts]
+    found = [_found(verdict.entry, scanned) for verdict in verdicts]
     box_rows: list[dict[str, object]] = [
         {"image_id": key, "label": label, "x": b.x, "y": b.y, "width": b.width, "height": b.height}
         for key, verdict in zip(ids, verdicts, strict=True)
@@ -318,9 +362,14 @@ def _tables(
         for key, verdict in zip(ids, verdicts, strict=True)
     ]
     thumbnail_rows: list[dict[str, object]] = [
-        {"image_id": key, "thumbnail": thumbnail}
-        for key, verdict in zip(ids, verdicts, strict=True)
-        if (thumbnail := images[verdict.entry.path].thumbnail) is not None
+        {"image_id": key, "thumbnail": one.thumbnail}
+        for key, one in zip(ids, found, strict=True)
+        if one.thumbnail is not None
+    ]
+    header_rows: list[dict[str, object]] = [
+        {"image_id": key, "slice_position_mm": one.header.position_mm, **one.header.acquisition}
+        for key, one in zip(ids, found, strict=True)
+        if one.header is not None
     ]
     ordered = sorted(rejects, key=lambda r: (r.path, -1 if r.row is None else r.row, r.action, r.reason, r.detail))
     reject_rows: list[dict[str, object]] = [
@@ -336,11 +385,14 @@ def _tables(
         for reject in ordered
     ]
     return Curated(
-        images=make_table([_image_row(source, v.entry, images[v.entry.path], patients) for v in verdicts], IMAGES),
+        images=make_table(
+            [_image_row(source, v.entry, one, patients) for v, one in zip(verdicts, found, strict=True)], IMAGES
+        ),
         boxes=make_table(box_rows, BOXES),
         labels=make_table(label_rows, labels_schema(labels)),
         rejects=make_table(reject_rows, REJECTS),
         thumbnails=make_table(thumbnail_rows, THUMBNAILS),
+        headers=make_table(header_rows, HEADERS),
     )
 
 
@@ -372,8 +424,10 @@ def _image_row(source: _Source, entry: Entry, found: Inspected, patients: Patien
         "mask_path": in_folder(entry.mask_path),
         "annotation_path": in_folder(entry.annotation_path),
     }
-    if found.header is not None:
-        row |= {name: getattr(source.options, name) for name in ("window_center_hu", "window_width_hu")}
+    if found.window is not None:
+        row |= {"window_center_hu": found.window.center_hu, "window_width_hu": found.window.width_hu}
+    if entry.frame is not None:
+        row["frame_index"] = entry.frame
     row |= entry.metadata
     if patients is not None and source.options.patient_table is not None:
         known = patients.by_patient.get(patient_key(entry.patient_id or ""), {})

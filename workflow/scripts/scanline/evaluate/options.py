@@ -77,7 +77,9 @@ class ComparedRun(Options):
     """One trained and evaluated model."""
 
     split: str = Field(description="The split it was trained and tested on.")
-    protocol: Literal["grouped", "official", "kfold", "naive_image"] = Field(description="How that split was made.")
+    protocol: Literal["grouped", "stratified", "official", "kfold", "naive_image"] = Field(
+        description="How that split was made."
+    )
     task: str = Field(description="The task.")
     model: str = Field(description="The model.")
     seed: int = Field(ge=0, description="The training seed.")

@@ -1,5 +1,7 @@
 """A detection set, drawn: how many images and boxes, how large and where the boxes are, and examples with copies."""
 
+import base64
+import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -200,7 +202,8 @@ def _draw_picture(axes: Axes, picture: Mapping[str, Any], label: str) -> None:
     """An image with its boxes; those of the class that it is shown for are drawn thick."""
     bare(axes)
     width, height = picture["width"], picture["height"]
-    with Image.open(picture["path"]) as image:
+    png = picture.get("png")
+    with Image.open(picture["path"] if png is None else io.BytesIO(base64.b64decode(png))) as image:
         axes.imshow(image.convert("L"), cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0))
     for box in picture["boxes"]:
         thick = 1.8 if box["label"] == label else 0.8

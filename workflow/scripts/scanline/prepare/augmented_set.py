@@ -104,6 +104,8 @@ def link_set(tables: SetTables, folder: Path, way: Placing) -> SetTables:
     folder.mkdir(parents=True, exist_ok=True)
     images, copies = tables.images, tables.copies
     own = images[images["image_id"].isin(copies["original_id"])]
+    if "frame_index" in own:
+        own = own[own["frame_index"].isna()]  # a file of several images is none of them
     names = name_images(images[images["original_id"].isna()])
     for image_id, path in zip(own["image_id"], own["path"], strict=True):
         place_file(Path(path), folder / f"{names[image_id]}{Path(path).suffix.lower()}", way)

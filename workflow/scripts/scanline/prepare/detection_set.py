@@ -14,7 +14,7 @@ from scanline.core.errors import InputError
 from scanline.core.tables import BOXES, IMAGES, SPLIT, SUBSETS, read_table
 from scanline.prepare.detection_set_options import SetClasses
 from scanline.prepare.image_names import name_images
-from scanline.prepare.windows import windows_of
+from scanline.prepare.windows import frames_of, windows_of
 
 SIDES = ["x", "y", "width", "height"]
 REASONS = ("unknown", "without_box", "other_class", "dropped")
@@ -172,10 +172,18 @@ def _cut_off(boxes: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
     return own
 
 
+def is_converted(images: pd.DataFrame) -> pd.Series:
+    """Whether each image is one of DICOM or of a volume, which other tools do not read as it lies."""
+    pairs = zip(windows_of(images), frames_of(images), strict=True)
+    return pd.Series(
+        [window is not None or frame is not None for window, frame in pairs], index=images.index, dtype=bool
+    )
+
+
 def name_files(images: pd.DataFrame, salt: str | None) -> pd.Series:
     """File names of the images of a set, with suffix, by image_id; a copy's are its original's with `_aug<k>`.
 
-    DICOM is exported as PNG.
+    DICOM and slices of volumes are exported as PNG.
 
     Args:
         images: Of an `ImageSet`; originals of copies are among them.
@@ -188,5 +196,5 @@ def name_files(images: pd.DataFrame, salt: str | None) -> pd.Series:
         for image_id, original in zip(images["image_id"], images["original_id"], strict=True)
     ]
     suffixes = images["path"].astype("str").str.extract(r"(\.[^./]+)$")[0].fillna("").str.lower()
-    suffixes[[window is not None for window in windows_of(images)]] = ".png"
+    suffixes[is_converted(images).to_numpy()] = ".png"
     return pd.Series(stems, index=images["image_id"], dtype="str") + suffixes.to_numpy()

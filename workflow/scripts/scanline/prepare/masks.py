@@ -13,11 +13,13 @@ from pydantic import Field
 
 from scanline.core.errors import InputError
 from scanline.core.files import written_aside
-from scanline.core.images import ImageError, read_image
+from scanline.core.images import ImageError
 from scanline.core.log import progress
+from scanline.core.slices import read_slices
+from scanline.prepare.mask_values import UNKNOWN
 from scanline.prepare.options import PixelOptions
+from scanline.prepare.windows import frames_of
 
-NONE, LESION, UNKNOWN = 0, 1, 255
 MIN_COVERED = 0.5  # of a cached pixel's area, for it to be lesion
 ROUNDING = 1e-9  # of an area: exactly half covered counts as covered
 
@@ -72,7 +74,7 @@ def _coverage(old: int, new: int) -> NDArray[np.float64]:
     return np.asarray(overlap * (new / old))
 
 
-def load_mask(path: Path, width: int, height: int, size_px: int) -> NDArray[np.uint8]:
+def load_mask(path: Path, width: int, height: int, size_px: int, frame: int | None = None) -> NDArray[np.uint8]:
     """Decode and resize one mask: every grey value above 0 is lesion, as in curation.
 
     Args:
@@ -80,6 +82,7 @@ def load_mask(path: Path, width: int, height: int, size_px: int) -> NDArray[np.u
         width: Of its image, in pixels.
         height: Of its image, in pixels.
         size_px: Width and height of the result.
+        frame: Number of the mask in a file that holds several.
 
     Returns:
         Shape (size_px, size_px), uint8 of 0 and 1.
@@ -88,7 +91,7 @@ def load_mask(path: Path, width: int, height: int, size_px: int) -> NDArray[np.u
         InputError: If the file is missing, no image, damaged, or not of its image's size.
     """
     try:
-        mask = read_image(path) > 0
+        mask = next(read_slices(path, [(frame, None)])) > 0
     except ImageError as error:
         raise InputError(
             path, found=str(error), expected="an intact mask", next_step="Mend it, or curate again: it is refused."
@@ -140,7 +143,7 @@ def cache_masks(
         masks = np.lib.format.open_memmap(aside, "w+", np.uint8, (len(images), size, size))
         for row in rows.loc[images.loc[~is_known, "image_id"]]:
             masks[row] = UNKNOWN
-        decoded = pool.map(load_mask, *sides, [size] * len(known))
+        decoded = pool.map(load_mask, *sides, [size] * len(known), frames_of(known))
         places = rows.loc[known["image_id"]]
         for row, labelled, mask in zip(places, is_labelled, progress(decoded, len(known), "mask"), strict=True):
             masks[row] = mask

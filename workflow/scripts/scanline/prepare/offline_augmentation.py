@@ -7,7 +7,7 @@ once for all its copies, as one grey channel.
 import os
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +23,12 @@ from scanline.core.errors import InputError
 from scanline.core.files import sha256_of_bytes, sha256_of_text
 from scanline.core.images import ImageError
 from scanline.core.log import progress
+from scanline.core.slices import read_slices
 from scanline.core.tables import BOXES, IMAGES, validate
-from scanline.curate.inspection import BRAIN, decode_grey
+from scanline.curate.inspection import decode_grey
 from scanline.prepare.image_names import name_images
 from scanline.prepare.options import OfflineAugmentation
-from scanline.prepare.windows import WINDOW, window_of
+from scanline.prepare.windows import FRAME, WINDOW, frame_of, window_of
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # the package asks the network for newer versions when it is imported
 import albumentations
@@ -215,13 +216,19 @@ def augment_shard(
     return validate(images, IMAGES, "images table"), validate(boxes, BOXES, "boxes table")
 
 
+def _pixels_of(path: Path, row: Mapping[str, Any]) -> NDArray[np.uint8]:
+    frame, window = frame_of(row), window_of(row)
+    if frame is None and window is None:
+        return decode_grey(path.read_bytes() if path.is_file() else None)[0]
+    return next(read_slices(path, [(frame, window)]))
+
+
 def augment_image(original: Original, augmenter: Augmenter, folder: Path) -> list[Rows]:
     """Make and write all copies of one image: the row of each, and those of its boxes; see `augment_shard`."""
     options = augmenter.options
     image_id, path = original.row["image_id"], Path(original.row["path"])
     try:
-        content = path.read_bytes() if path.is_file() else None
-        pixels, *_ = decode_grey(content, window_of(original.row) or BRAIN)
+        pixels = _pixels_of(path, original.row)
     except ImageError as error:
         raise InputError(
             path, found=str(error), expected="an intact image", next_step="Mend it, or curate again: it is refused."
@@ -240,7 +247,7 @@ def augment_image(original: Original, augmenter: Augmenter, folder: Path) -> lis
             "phash": None,
             "mask_path": None,
             "original_id": image_id,
-            **{name: None for name in WINDOW if name in original.row},
+            **{name: None for name in (*WINDOW, FRAME) if name in original.row},
         }
         labels = [original.labels[place] for place in copy.rows]
         boxes = [(row["image_id"], label, *sides) for label, sides in zip(labels, copy.boxes.tolist(), strict=True)]

@@ -1,5 +1,6 @@
 """The pixel cache: each image decoded and resized once, then trained on from memory."""
 
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -8,12 +9,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from scanline.core.dicom import decode_dicom
 from scanline.core.errors import InputError
 from scanline.core.files import written_aside
-from scanline.core.images import ImageError, Window, read_image
+from scanline.core.images import ImageError, Window
 from scanline.core.log import progress
-from scanline.prepare.windows import windows_of
+from scanline.core.slices import FrameWindow, read_slices
+from scanline.prepare.windows import by_file
 
 
 def resize(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
@@ -26,20 +27,25 @@ def resize(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
     return np.asarray(resized, dtype=np.uint8)
 
 
-def load_pixels(path: Path, size_px: int, window: Window | None = None) -> NDArray[np.uint8]:
+def load_pixels(path: Path, size_px: int, window: Window | None = None, frame: int | None = None) -> NDArray[np.uint8]:
     """Decode and resize one image: what the cache holds, and what a single image is predicted from.
 
     Args:
         path: The file.
         size_px: Width and height.
-        window: Of a DICOM image; None where it is none.
+        window: Of DICOM images and slices of volumes; None where grey stays as it is.
+        frame: Number of the image in a file that holds several.
 
     Raises:
         InputError: If the file is missing, no image or damaged.
     """
+    return load_file(path, size_px, [(frame, window)])[0]
+
+
+def load_file(path: Path, size_px: int, wanted: Sequence[FrameWindow]) -> list[NDArray[np.uint8]]:
+    """Decode a file once, and resize images of it; see `load_pixels`."""
     try:
-        image = read_image(path) if window is None else decode_dicom(path.read_bytes(), window)[0]
-        return resize(image, size_px)
+        return [resize(image, size_px) for image in read_slices(path, wanted)]
     except ImageError as error:
         raise InputError(
             path,
@@ -66,14 +72,14 @@ def extend_cache(pixels: Path, index: pd.DataFrame, images: pd.DataFrame, target
     rows = index.set_index("image_id")["row"]
     size_px = int(cached.shape[-1])
     is_new = ~images["image_id"].isin(rows.index).to_numpy()
-    paths, windows = [Path(path) for path in images.loc[is_new, "path"]], windows_of(images.loc[is_new])
+    files = by_file(images.loc[is_new])
+    new_rows = np.flatnonzero(is_new)
     with written_aside(target) as aside, ThreadPoolExecutor(threads) as pool:
         larger = np.lib.format.open_memmap(aside, "w+", np.uint8, (len(images), size_px, size_px))
         for place, row in zip(np.flatnonzero(~is_new), rows.loc[images.loc[~is_new, "image_id"]], strict=True):
             larger[place] = cached[row]
-        decoded = pool.map(load_pixels, paths, [size_px] * len(paths), windows)
-        for place, image in zip(np.flatnonzero(is_new), progress(decoded, total=len(paths)), strict=True):
-            larger[place] = image
+        for places, decoded in _decoded(files, size_px, pool):
+            larger[new_rows[places]] = decoded
         larger.flush()
     return pd.DataFrame({"image_id": images["image_id"], "row": np.arange(len(images))})
 
@@ -90,11 +96,17 @@ def cache_pixels(images: pd.DataFrame, size_px: int, target: Path, threads: int)
     Returns:
         Table with image_id and its row in the cache.
     """
-    paths, windows = [Path(path) for path in images["path"]], windows_of(images)
     with written_aside(target) as aside, ThreadPoolExecutor(threads) as pool:
-        pixels = np.lib.format.open_memmap(aside, "w+", np.uint8, (len(paths), size_px, size_px))
-        decoded = pool.map(load_pixels, paths, [size_px] * len(paths), windows)
-        for row, image in enumerate(progress(decoded, total=len(paths))):
-            pixels[row] = image
+        pixels = np.lib.format.open_memmap(aside, "w+", np.uint8, (len(images), size_px, size_px))
+        for places, decoded in _decoded(by_file(images), size_px, pool):
+            pixels[places] = decoded
         pixels.flush()
-    return pd.DataFrame({"image_id": images["image_id"], "row": np.arange(len(paths))})
+    return pd.DataFrame({"image_id": images["image_id"], "row": np.arange(len(images))})
+
+
+def _decoded(
+    files: Sequence[tuple[Path, list[int], list[FrameWindow]]], size_px: int, pool: ThreadPoolExecutor
+) -> Iterator[tuple[list[int], list[NDArray[np.uint8]]]]:
+    """The places and pixels of the images of each file."""
+    decoded = pool.map(lambda file: load_file(file[0], size_px, file[2]), files)
+    yield from zip([places for _, places, _ in files], progress(decoded, total=len(files)), strict=True)

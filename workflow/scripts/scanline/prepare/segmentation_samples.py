@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scanline.core.errors import InputError
 from scanline.core.scratch import map_array
 from scanline.core.tables import SPLIT, drawn_images, read_table
-from scanline.prepare.masks import LESION, UNKNOWN
+from scanline.prepare.mask_values import LESION, UNKNOWN
 from scanline.prepare.samples import Samples
 
 

@@ -7,24 +7,28 @@
 COCO so is what pycocotools and FiftyOne's COCODetectionDataset read, and CVAT's "COCO 1.0"; YOLO is what ultralytics,
 FiftyOne's YOLOv5Dataset and CVAT's "Ultralytics YOLO Detection" do. data.yaml names folders relative to itself;
 FiftyOne looks for dataset.yaml, which says the same. An image without a box has no annotation in COCO and an empty file
-in YOLO. Images are linked, but for DICOM, which is windowed and written as PNG.
+in YOLO. Images are linked, but for DICOM and slices of volumes, which are windowed and written as PNG.
 """
 
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
-from PIL import Image
 from pydantic import Field
 
-from scanline.core.dicom import decode_dicom
 from scanline.core.errors import InputError
 from scanline.core.files import Placing, digest_of_files, place_file, read_json, sha256_of_file, write_json
+from scanline.core.images import ImageError
+from scanline.core.slices import FrameWindow, read_slices
 from scanline.prepare.coco_export import coco_document, find_faults
-from scanline.prepare.detection_set import SIDES, ImageSet, name_files, without_partly_known
+from scanline.prepare.detection_set import SIDES, ImageSet, is_converted, name_files, without_partly_known
 from scanline.prepare.detection_set_options import ExportFormat, PartlyKnown, SetClasses
-from scanline.prepare.windows import windows_of
+from scanline.prepare.png import encode_png
+from scanline.prepare.windows import by_file
 from scanline.prepare.yolo_export import DESCRIPTION, label_line
 
 DESCRIPTION_OF_FIFTYONE = "dataset.yaml"  # docs.voxel51.com, YOLOv5Dataset
@@ -39,13 +43,40 @@ class ExportOptions(SetClasses):
     salt: str | None = Field(description="For pseudonyms in file names; null for the names of the source.")
 
 
-def export_set(whole: ImageSet, options: ExportOptions, folder: Path) -> dict[str, Any]:
+def write_pngs(images: pd.DataFrame, targets: Sequence[Path], threads: int | None = None) -> None:
+    """Write images of DICOM files and volumes as PNG, each file decoded once.
+
+    Args:
+        images: Rows of the images table.
+        targets: A path for each.
+        threads: Files side by side; all cores if None. Decoding and packing release the interpreter's lock.
+
+    Raises:
+        InputError: If a file does not decode any more.
+    """
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        list(pool.map(lambda file: _write_pngs_of(file, targets), by_file(images)))
+
+
+def _write_pngs_of(file: tuple[Path, list[int], list[FrameWindow]], targets: Sequence[Path]) -> None:
+    path, places, wanted = file
+    try:
+        for place, grey in zip(places, read_slices(path, wanted), strict=True):
+            targets[place].write_bytes(encode_png(grey))
+    except ImageError as error:
+        raise InputError(
+            path, found=str(error), expected="an intact image", next_step="Mend it, or curate again: it is refused."
+        ) from error
+
+
+def export_set(whole: ImageSet, options: ExportOptions, folder: Path, threads: int | None = None) -> dict[str, Any]:
     """Write a tree and read it back.
 
     Args:
         whole: The set.
         options: Format, links, names.
         folder: Gets the tree; empty or not there.
+        threads: Files that are converted side by side; all cores if None.
 
     Returns:
         {"format", "subsets": {subset: {"images", "boxes", "background", "annotations" (SHA-256 of COCO's JSON, or of
@@ -62,12 +93,10 @@ def export_set(whole: ImageSet, options: ExportOptions, folder: Path) -> dict[st
         images, _ = whole.of_subset(subset)
         place = folder / "images" / subset
         place.mkdir(parents=True)
-        for image_id, path, window in zip(images["image_id"], images["path"], windows_of(images), strict=True):
-            if window is None:
-                place_file(Path(path), place / names[image_id], options.files)
-            else:
-                pixels, _ = decode_dicom(Path(path).read_bytes(), window)
-                Image.fromarray(pixels).save(place / names[image_id])
+        converted = is_converted(images)
+        for image_id, path in zip(images.loc[~converted, "image_id"], images.loc[~converted, "path"], strict=True):
+            place_file(Path(path), place / names[image_id], options.files)
+        write_pngs(images[converted], [place / names[one] for one in images.loc[converted, "image_id"]], threads)
     write = _write_coco if options.format == "coco" else _write_yolo
     write(whole, names, folder)
     return {

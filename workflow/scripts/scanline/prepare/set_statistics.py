@@ -1,16 +1,22 @@
 """What a detection set is like: images and boxes by stage, subset, source and class; sizes and places of boxes."""
 
+import base64
+import io
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from PIL import Image
 from pydantic import Field
 
 from scanline.core.errors import InputError
+from scanline.core.slices import read_slices
 from scanline.prepare.detection_set import SIDES, ImageSet
 from scanline.prepare.detection_set_options import SetClasses
+from scanline.prepare.windows import frame_of, window_of
 
 SIZE_BINS = 25
 PLACES = 32  # cells of the image's width and height
@@ -151,8 +157,8 @@ def choose_examples(whole: ImageSet) -> list[dict[str, Any]]:
     """Training images to show: of each class those with the largest boxes, one a patient as far as there are several.
 
     Returns:
-        For each {"label", "image_id", "source", "pictures": [{"path", "width", "height", "boxes": [{label, x, y, width,
-        height}]}]}: the original and its first copies.
+        For each {"label", "image_id", "source", "pictures": [{"path", "png", "width", "height", "boxes": [{label, x,
+        y, width, height}]}]}: the original and its first copies.
     """
     images, boxes = whole.of_subset("train")
     facts = images.set_index("image_id")
@@ -178,7 +184,18 @@ def _picture(image_id: str, facts: pd.DataFrame, boxes: pd.DataFrame) -> dict[st
     own = boxes.loc[boxes["image_id"] == image_id, ["label", *SIDES]]
     return {
         "path": row["path"],
+        "png": _png_of(row),
         "width": int(row["width"]),
         "height": int(row["height"]),
         "boxes": own.to_dict("records"),
     }
+
+
+def _png_of(row: Any) -> str | None:
+    """An image of DICOM or of a volume as PNG in Base64, for those who draw it; None of a picture."""
+    frame, window = frame_of(row), window_of(row)
+    if frame is None and window is None:
+        return None
+    with io.BytesIO() as stream:
+        Image.fromarray(next(read_slices(Path(row["path"]), [(frame, window)]))).save(stream, "PNG")
+        return base64.b64encode(stream.getvalue()).decode("ascii")

@@ -68,6 +68,23 @@ Policy = Annotated[Keep | Undersample | Oversample | NegativeShare, Field(discri
 PoliciesOfSubsets = dict[Literal["train", "val", "test", "external"], Policy]
 
 
+class SliceRange(Options):
+    """Keep the slices between two positions alone: those among which most findings of train lie."""
+
+    target: str = Field(description="The class whose positions in train are taken.")
+    low_percentile: float = Field(default=1, ge=0, lt=50, description="Of these positions: the first that is kept.")
+    high_percentile: float = Field(default=99, gt=50, le=100, description="The last that is kept.")
+    position: Literal["relative", "absolute"] = Field(
+        default="relative",
+        description="relative: 0 is the first slice of a volume and 1 its last. absolute: slice_index as it stands.",
+    )
+    subsets: tuple[Literal["train", "val", "test", "external"], ...] = Field(
+        default=("train", "val", "test", "external"),
+        description="Where other slices are dropped. In val and test that drops findings outside the range too, and"
+        " the receipt says how many.",
+    )
+
+
 def classes_named(policy: Keep | Undersample | Oversample | NegativeShare) -> list[str]:
     """The classes that a policy names, without what it says of them."""
     kinds = [getattr(policy, key) for key in ("reduce", "increase", "against", "negatives") if hasattr(policy, key)]
@@ -97,6 +114,9 @@ class _WholeGroups(Options):
     )
     policies: PoliciesOfSubsets = Field(
         default={}, description="How classes are balanced within a subset, by subset; every image is kept elsewhere."
+    )
+    slice_range: SliceRange | None = Field(
+        default=None, description="Slices to keep by their position in the volume, before policies; null keeps all."
     )
     seed: int = Field(ge=0, description="Seed of the assignment, and of what policies drop.")
 
@@ -151,8 +171,24 @@ class NaiveImageSplit(Options):
     _checked = field_validator("ratios")(_sum_to_one)
 
 
-LeakFreeSplit = GroupedSplit | OfficialSplit | KFoldSplit
-SplitOptions = Annotated[GroupedSplit | OfficialSplit | KFoldSplit | NaiveImageSplit, Field(discriminator="protocol")]
+class StratifiedSplit(_WholeGroups):
+    """Whole groups dealt out by number, those with a class and those without it each by the same ratios."""
+
+    protocol: Literal["stratified"] = Field(
+        description="Groups with and without a class, each drawn at random by their number; groups are never parted."
+    )
+    ratios: Ratios = Field(description="Shares of train, val and test of the groups of each kind.")
+    stratify_by: str = Field(description="The class: a group has it if any of its images does.")
+    balance: tuple[str, ...] = Field(default=(), description="Nothing else is balanced: empty.", max_length=0)
+    strata: tuple[str, ...] = Field(default=(), description="Nothing else is spread: empty.", max_length=0)
+
+    _checked = field_validator("ratios")(_sum_to_one)
+
+
+LeakFreeSplit = GroupedSplit | StratifiedSplit | OfficialSplit | KFoldSplit
+SplitOptions = Annotated[
+    GroupedSplit | StratifiedSplit | OfficialSplit | KFoldSplit | NaiveImageSplit, Field(discriminator="protocol")
+]
 
 
 class _Protocol(Options):
@@ -160,7 +196,7 @@ class _Protocol(Options):
 
     model_config = ConfigDict(extra="ignore")
 
-    protocol: Literal["grouped", "official", "kfold"] = Field(description="How images are assigned.")
+    protocol: Literal["grouped", "stratified", "official", "kfold"] = Field(description="How images are assigned.")
 
 
 def read_leak_free_options(text: str) -> LeakFreeSplit:
@@ -172,6 +208,8 @@ def read_leak_free_options(text: str) -> LeakFreeSplit:
     match read_options(_Protocol, text).protocol:
         case "grouped":
             return read_options(GroupedSplit, text)
+        case "stratified":
+            return read_options(StratifiedSplit, text)
         case "official":
             return read_options(OfficialSplit, text)
         case "kfold":

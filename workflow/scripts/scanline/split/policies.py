@@ -22,7 +22,7 @@ from scanline.split.options import (
     Undersample,
 )
 
-DROPPING = ("undersample", "negative_share")
+DROPPING = ("undersample", "negative_share", "slice_range")
 Bools = NDArray[np.bool_]
 
 

@@ -8,8 +8,17 @@ from scanline.core.errors import InputError
 from scanline.core.tables import SPLIT, validate
 from scanline.split.assign import ASSIGNED, assign_groups, check_same_images
 from scanline.split.columns import check_columns, check_strata
-from scanline.split.options import NO_CLASS, KFoldSplit, LeakFreeSplit, OfficialSplit, target_shares
+from scanline.split.options import (
+    NO_CLASS,
+    KFoldSplit,
+    LeakFreeSplit,
+    OfficialSplit,
+    StratifiedSplit,
+    target_shares,
+)
 from scanline.split.policies import apply_policies, balanced_columns
+from scanline.split.slice_range import apply_slice_range
+from scanline.split.stratified import deal_groups
 
 LIST = "official_subset"
 OPEN_LIST = "train_val"
@@ -22,6 +31,7 @@ def assign_split(
     """Assign every image of a study, then balance classes within subsets.
 
     * grouped: train, val and test by their ratios.
+    * stratified: groups with and without a class, each by number.
     * official: by the images' `official_subset`; groups of train_val become train or val. An image that no list names
       is dropped: it goes with its group where a list names others of it, else it is external.
     * kfold: fold i is test, fold i + 1 is val.
@@ -53,7 +63,9 @@ def assign_split(
     if isinstance(options, OfficialSplit):
         _fix_listed(split, images, options)
     searched = split["dropped_by"].isna()
-    if isinstance(options, OfficialSplit) and not (searched & split["subset"].isna()).any():
+    if isinstance(options, StratifiedSplit):
+        subsets = _deal_out(split, truth, options)
+    elif isinstance(options, OfficialSplit) and not (searched & split["subset"].isna()).any():
         subsets = split["subset"]
     else:
         subsets = assign_groups(
@@ -68,7 +80,18 @@ def assign_split(
             subsets = subsets.replace(_roles(options))
     split["subset"] = subsets.reindex(split.index).astype("str")
     split["subset"] = split.groupby("group_id")["subset"].transform("first").fillna("external")
+    if options.slice_range is not None:
+        split = apply_slice_range(split, images, labels, options.slice_range)
     return validate(apply_policies(split, labels, options.policies, options.seed), SPLIT, "split table")
+
+
+def _deal_out(split: pd.DataFrame, truth: pd.DataFrame, options: StratifiedSplit) -> pd.Series:
+    """The subset of each row: groups that are open, dealt out by number; fixed ones stay."""
+    if options.stratify_by not in truth:
+        _check_balance(truth, (options.stratify_by,))
+    is_open = split["dropped_by"].isna() & split["subset"].isna()
+    dealt = deal_groups(split.loc[is_open, "group_id"], truth.loc[is_open, options.stratify_by], options)
+    return split["subset"].fillna(split["group_id"].map(dealt))
 
 
 def _shares(options: LeakFreeSplit) -> Mapping[str, float]:

@@ -10,6 +10,7 @@ from scanline.split.columns import deviations_of, make_spread
 from scanline.split.options import LeakFreeSplit, Ratios, target_shares
 from scanline.split.policies import DROPPING, balanced_columns, count_policies
 from scanline.split.search import cost_of, sums_of
+from scanline.split.slice_range import count_slice_range
 
 
 def count_subsets(
@@ -78,10 +79,10 @@ def describe_balance(
 
     Returns:
         {"objective": {"cost", "images": {"mean", "worst", "worst_column"}, "groups": likewise}, "dropped":
-        {dropped_by: images}, "policies": see `count_policies`}. The deviations are relative, over subsets and columns:
-        the images or groups there are, with each side of a class of `balance` that counts, and of each value of a
-        stratum. What policies dropped is among them, as it was assigned first. The objective is null where lists
-        decide all. The cost of folds is that of train, val and test.
+        {dropped_by: images}, "policies": see `count_policies`, "slice_range": see `count_slice_range`}. The deviations
+        are relative, over subsets and columns: the images or groups there are, with each side of a class of `balance`
+        that counts, and of each value of a stratum. What policies dropped is among them, as it was assigned first. The
+        objective is null where lists decide all. The cost of folds is that of train, val and test.
     """
     split = split.sort_values("image_id", ignore_index=True)
     dropped = split["dropped_by"].value_counts().sort_index()
@@ -89,6 +90,7 @@ def describe_balance(
         "objective": _measure(images, labels, split, options),
         "dropped": {str(name): int(count) for name, count in dropped.items()},
         "policies": count_policies(split, labels, options.policies),
+        "slice_range": count_slice_range(split, images, labels, options.slice_range),
     }
 
 

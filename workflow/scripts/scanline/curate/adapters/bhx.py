@@ -6,7 +6,6 @@ carried over to more series, with what was drawn among it: equal boxes count onc
 headers. A series with a box was looked at, whole; of any other nothing is known.
 """
 
-import ast
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,14 +14,14 @@ from pathlib import Path, PurePosixPath
 from pydantic import Field
 
 from scanline.core.errors import InputError
+from scanline.core.identifiers import digest_of_identifier
 from scanline.core.options import Options as BaseOptions
+from scanline.curate.box_texts import read_sides
 from scanline.curate.coco import is_picture
 from scanline.curate.csv_rows import read_rows, require_listed
 from scanline.curate.entries import Box, Entries, Entry, Header, Reject
 
 COLUMNS = ("SOPInstanceUID", "SeriesInstanceUID", "data", "labelName")
-SIDES = ("x", "y", "width", "height")
-LONGEST = 500  # characters of a box; four numbers are about 100
 
 
 class Options(BaseOptions):
@@ -41,8 +40,9 @@ class Options(BaseOptions):
 
 @dataclass
 class _Tables:
-    """Boxes by image, the series that have any, and the first row of each image."""
+    """Boxes by the digest of their image's UID, what that is, and digests of the series that have any."""
 
+    uids: dict[str, str] = field(default_factory=dict)
     boxes: dict[str, list[Box]] = field(default_factory=dict)
     series: set[str] = field(default_factory=set)
     rejects: list[Reject] = field(default_factory=list)
@@ -76,7 +76,7 @@ def match_entries(folder: Path, headers: Mapping[str, Header | None], options: O
     entries, claimed = [], dict[str, str]()
     for path in images:
         header = headers[path] or Header()
-        uid = header.image or PurePosixPath(path).stem
+        uid = header.image or digest_of_identifier(PurePosixPath(path).stem)
         if uid in claimed:
             detail = f"its SOPInstanceUID is also that of {claimed[uid]}"
             tables.rejects.append(Reject(path, None, "refused", "duplicate_image", detail))
@@ -86,9 +86,16 @@ def match_entries(folder: Path, headers: Mapping[str, Header | None], options: O
         was_read = boxes is not None or header.series in tables.series
         entries.append(Entry(path, None, None, None, tuple(boxes or ()) if was_read else None))
     tables.rejects += [
-        Reject(str(box.path), box.row, "refused", "row_without_image", f"no image has the SOPInstanceUID {uid}")
-        for uid, boxes in tables.boxes.items()
-        if uid not in claimed
+        Reject(
+            str(box.path),
+            box.row,
+            "refused",
+            "row_without_image",
+            f"no image has the SOPInstanceUID {uid}",
+        )
+        for digest, boxes in tables.boxes.items()
+        for uid in [tables.uids[digest]]
+        if digest not in claimed
         for box in boxes
     ]
     used = {*options.tables, *images}
@@ -102,7 +109,7 @@ def _read_table(folder: Path, table: str, tables: _Tables, seen: set[tuple[objec
             detail = f"SOPInstanceUID {uid!r}, labelName {label!r}"
             tables.rejects.append(Reject(table, row, "refused", "row_incomplete", detail))
             continue
-        tables.series.add(cells["SeriesInstanceUID"])
+        tables.series.add(digest_of_identifier(cells["SeriesInstanceUID"]))
         sides = read_sides(cells["data"])
         if sides is not None and (uid, label, *sides) in seen:
             detail = f"{label} on {uid}: the same box stands in an earlier row or table"
@@ -111,27 +118,6 @@ def _read_table(folder: Path, table: str, tables: _Tables, seen: set[tuple[objec
         seen.add((uid, label, *(sides or ())))
         problem = "box_unreadable" if sides is None else None
         box = Box(label, *(sides or (math.nan,) * 4), row=row, path=table, problem=problem)
-        tables.boxes.setdefault(uid, []).append(box)
-
-
-def read_sides(text: str) -> tuple[float, float, float, float] | None:
-    """x, y, width and height out of a dictionary as Python or JSON writes it; None where it is none.
-
-    Only literals are read and nothing is called (`ast.literal_eval`), and a text too long to be a box is not looked at.
-    """
-    if len(text) > LONGEST:
-        return None
-    try:
-        values = ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return None
-    if not isinstance(values, dict):
-        return None
-    numbers = [values.get(name) for name in SIDES]
-    if not all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers):
-        return None
-    try:
-        x, y, width, height = (float(number) for number in numbers if number is not None)
-    except OverflowError:
-        return None
-    return (x, y, width, height) if all(map(math.isfinite, (x, y, width, height))) else None
+        digest = digest_of_identifier(uid)
+        tables.uids[digest] = uid
+        tables.boxes.setdefault(digest, []).append(box)

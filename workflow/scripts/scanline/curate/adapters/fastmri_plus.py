@@ -10,17 +10,17 @@ what is kept together, and patient_id is null.
 
 Boxes were drawn on images turned upside down (the authors' fastmri_to_dicom.py flips rows). Where the images' size is
 given they are turned back to the rows of the HDF5 file; where it is not they stay as drawn. Which of the two was
-done is noted in the rejects.
+done is noted in the rejects. Where the HDF5 files are there (`volumes`), images are the slices in them.
 """
 
 import csv
 import math
 import re
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from scanline.core.errors import InputError
 from scanline.core.options import Options as BaseOptions
@@ -45,11 +45,22 @@ class Options(BaseOptions):
         description="Width and height of every image, where all have the same: [320, 320] for the knees. Boxes are then"
         " turned to the rows of the HDF5 file. Null where it is unknown: boxes stay as drawn, upside down.",
     )
+    volumes: str | None = Field(
+        default=None,
+        description="Folder of fastMRI's own HDF5 files, <volume>.h5, relative to the source's folder: every slice of a"
+        " volume that was read is then an image with pixels. Null: tables alone.",
+    )
     clip_px: float = Field(
         default=1,
         ge=0,
         description="A box that stands over the edge by at most this much is cut there and counted as repaired.",
     )
+
+    @model_validator(mode="after")
+    def _turned_with_pixels(self) -> Self:
+        if self.volumes is not None and self.image_size_px is None:
+            raise ValueError("image_size_px beside volumes, as boxes are turned to the rows of the HDF5 files by it")
+        return self
 
     @field_validator("volume")
     @classmethod
@@ -59,6 +70,53 @@ class Options(BaseOptions):
         except re.error as error:
             raise ValueError(f"a regular expression ({error})") from None
         return pattern
+
+
+def match_frames(folder: Path, frames: Mapping[str, int], options: Options) -> Entries:
+    """Read the tables, and give each slice with a box its place in the volume's HDF5 file where `volumes` is given.
+
+    Of a volume whose file is there every slice is an image, as it was read whole; a volume that no list names is
+    refused as a file, and a row of a slice that a file has not, or of a volume without a file, as a row.
+
+    Returns:
+        As `read_entries`.
+
+    Raises:
+        InputError: See `read_entries`; or if no HDF5 file is there.
+    """
+    entries, rejects, others = read_entries(folder, sorted(frames), options)
+    if options.volumes is None:
+        return entries, rejects, others
+    files = {PurePosixPath(path).stem: path for path in others if _is_volume_file(path, options.volumes)}
+    if not files:
+        raise InputError(
+            folder / options.volumes,
+            found="no HDF5 file",
+            expected="fastMRI's <volume>.h5",
+            next_step="Bring them, or take layout.volumes out of the study file.",
+        )
+    boxes = {(entry.volume_id, entry.slice_index): entry.boxes or () for entry in entries}
+    read = {str(entry.volume_id) for entry in entries}
+    found: list[Entry] = []
+    for volume, path in sorted(files.items()):
+        if volume not in read:
+            rejects.append(Reject(path, None, "refused", "volume_not_listed", f"nobody says that {volume} was read"))
+            continue
+        for number in range(frames[path]) if frames[path] else [None]:
+            own = tuple(boxes.get((volume, number), ())) if number is not None else ()
+            found.append(Entry(path, None, volume, number, own, options.image_size_px, options.table, frame=number))
+    taken = {(entry.volume_id, entry.slice_index) for entry in found}
+    rejects += [
+        Reject(options.table, box.row, "refused", "row_without_image", f"no slice {number} of {volume} is there")
+        for (volume, number), own in boxes.items()
+        if (volume, number) not in taken
+        for box in own
+    ]
+    return found, rejects, [path for path in others if path not in files.values()]
+
+
+def _is_volume_file(path: str, folder: str) -> bool:
+    return path.startswith(f"{folder}/" if folder else "") and path.endswith(".h5")
 
 
 def read_entries(folder: Path, files: Sequence[str], options: Options) -> Entries:
