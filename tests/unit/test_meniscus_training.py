@@ -14,18 +14,16 @@ HERE = Path(__file__).parent
 WHERE = Path("a.yaml")
 
 
+def written():
+    return yaml.safe_load((HERE.parents[1] / "config/studies/meniscus.yaml").read_text("utf-8"))
+
+
 def study_with(**changes):
-    """The entries on a source of another study, whose classes are one here."""
-    whole = yaml.safe_load((HERE.parents[1] / "config/studies/ich_detection.yaml").read_text("utf-8"))
-    own = yaml.safe_load((HERE / "data/meniscus_training.yaml").read_text("utf-8"))
-    source = next(iter(whole["sources"].values()))
-    source["curate"] = {**source["curate"], "classes": {}, "annotated_classes": ["tear"]}
-    kept = {name: whole[name] for name in ("title", "description", "pixels")}
-    return check_options(Study, {**kept, "sources": {"knees": source}, **own, **changes}, WHERE)
+    return check_options(Study, {**written(), **changes}, WHERE)
 
 
 def entries():
-    return yaml.safe_load((HERE / "data/meniscus_training.yaml").read_text("utf-8"))["detector_comparisons"]["balance"]
+    return written()["detector_comparisons"]["balance"]
 
 
 def test_the_three_entries_fit_together():
@@ -41,11 +39,11 @@ def test_the_three_entries_fit_together():
 
 def test_strong_augmentation_differs_in_augmentation_alone_and_says_nothing_of_no_effect():
     models = study_with().models
-    one, other = (trainer_settings(models[name].ultralytics) for name in ("yolo11n", "yolo11n_strong_augmentation"))
+    one, other = (trainer_settings(models[name].ultralytics) for name in ("yolov8n", "yolov8n_strong_augmentation"))
     assert one.items() <= other.items()
     changed = {"hsv_v", "degrees", "translate", "scale", "shear", "mosaic", "mixup", "close_mosaic"}
     assert other.keys() - one.keys() == changed
-    lines = explain_settings(models["yolo11n_strong_augmentation"].ultralytics, 3, 1)
+    lines = explain_settings(models["yolov8n_strong_augmentation"].ultralytics, 3, 1)
     assert not any("no effect" in line for line in lines.values())
 
 
@@ -54,7 +52,7 @@ def test_strong_augmentation_differs_in_augmentation_alone_and_says_nothing_of_n
     [
         (0, {"split": "imbalance"}, ["entries.0.split", "Did you mean 'imbalanced'?"]),
         (1, {"task": "classify"}, ["entries.1.task", "one of detect"]),
-        (2, {"model": "yolov8x"}, ["entries.2.model", "one of yolo11n"]),
+        (2, {"model": "yolov9c"}, ["entries.2.model", "one of yolo11n"]),
     ],
 )
 def test_a_name_that_is_not_there_is_one_line(place, change, words):
@@ -70,8 +68,11 @@ def test_other_targets_and_splits_that_leak_are_not_compared():
     tasks = {"detect": {"kind": "detect", "targets": ["tear"]}, "cysts": {"kind": "detect", "targets": ["cyst"]}}
     comparison = entries()
     comparison["entries"][1]["task"] = "cysts"
-    study = study_with(labels=["tear", "cyst"], tasks=tasks, detector_comparisons={"balance": comparison})
-    study.sources["knees"].curate.__dict__["annotated_classes"] = ("tear", "cyst")
+    sources = written()["sources"]
+    sources["normal"]["curate"]["annotated_classes"] = ["tear", "cyst"]
+    runs = [{"split": "balanced", "tasks": ["cysts"], "models": ["yolov8n"], "seeds": [1]}]
+    changes = {"labels": ["tear", "cyst"], "tasks": tasks, "sources": sources, "ensembles": {}, "detection_sets": []}
+    study = study_with(**changes, runs=runs, detector_comparisons={"balance": comparison})
     with pytest.raises(InputError, match="targets cyst; expected those of the first entry: tear"):
         check_names(study, WHERE)
     naive = {"protocol": "naive_image", "ratios": {"train": 0.7, "val": 0.15, "test": 0.15}, "seed": 1}
@@ -79,5 +80,5 @@ def test_other_targets_and_splits_that_leak_are_not_compared():
     comparison = entries()
     comparison["entries"][1]["split"] = "naive_image"
     study = study_with(splits={**splits, "naive_image": naive}, detector_comparisons={"balance": comparison})
-    with pytest.raises(InputError, match="found 'naive_image'; expected one of balanced, imbalanced"):
+    with pytest.raises(InputError, match="found 'naive_image'; expected one of balanced, balanced_seed123"):
         check_names(study, WHERE)
