@@ -181,6 +181,7 @@ def scan_options(wildcards):
             "shards": source.curate.scan_shards,
             "window_center_hu": source.curate.window_center_hu,
             "window_width_hu": source.curate.window_width_hu,
+            "repairs": source.curate.repairs,
         }
     )
 

@@ -21,6 +21,7 @@ from scanline.core.options import Options
 from scanline.core.tables import validate
 from scanline.curate.entries import Header
 from scanline.curate.inspection import Grey, Inspected, inspect_all, inspect_image
+from scanline.curate.options import Repairs
 
 SCAN = DataFrameSchema(
     {
@@ -38,6 +39,7 @@ SCAN = DataFrameSchema(
         "grey_max": Column("Int64", nullable=True, coerce=True),
         "odd_values": Column("str", coerce=True),
         "header": Column("str", nullable=True, coerce=True),  # JSON, of DICOM files
+        "repairs": Column("str", coerce=True),
     },
     strict=True,
     ordered=True,
@@ -53,6 +55,7 @@ class ScanShard(Options):
     shards: int = Field(ge=1, description="How many there are.")
     window_center_hu: float = Field(default=40, description="Middle of the grey values of DICOM images.")
     window_width_hu: float = Field(default=80, gt=0, description="From their black to their white.")
+    repairs: Repairs = ()
 
 
 def scan_shard(files: pd.DataFrame, manifest: Path, options: ScanShard, threads: int | None = None) -> pd.DataFrame:
@@ -74,7 +77,8 @@ def scan_shard(files: pd.DataFrame, manifest: Path, options: ScanShard, threads:
     mine = files.sort_values("path").iloc[options.shard :: options.shards]
     folder = Path(options.folder)
     check_sizes(folder, mine, manifest)
-    inspect = partial(inspect_image, window=Window(options.window_center_hu, options.window_width_hu))
+    window = Window(options.window_center_hu, options.window_width_hu)
+    inspect = partial(inspect_image, window=window, repairs=options.repairs)
     found = inspect_all(inspect, folder, mine["path"].tolist(), "file", threads)
     check_hashes(folder, found, dict(zip(mine["path"], mine["sha256"], strict=True)), manifest)
     rows = [_row(path, inspected) for path, inspected in found.items()]
@@ -99,6 +103,7 @@ def _row(path: str, found: Inspected) -> dict[str, object]:
         "grey_max": None if grey is None else grey.largest,
         "odd_values": " ".join(map(str, found.odd_values)),
         "header": None if found.header is None else json.dumps(asdict(found.header), sort_keys=True),
+        "repairs": " ".join(found.repairs),
     }
 
 
@@ -121,6 +126,7 @@ def _inspected(row: Mapping[Hashable, Any]) -> Inspected:
         grey=Grey(row["grey_mean"], row["grey_sd"], int(row["grey_min"]), int(row["grey_max"])),
         odd_values=tuple(map(int, row["odd_values"].split())),
         header=None if row["header"] is None else Header(**json.loads(row["header"])),
+        repairs=tuple(row["repairs"].split()),
     )
 
 

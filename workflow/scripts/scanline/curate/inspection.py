@@ -3,10 +3,11 @@
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from scanline.core.dicom import IDENTITY, decode_dicom, is_dicom
-from scanline.core.images import ImageError, Window, grey_pixels, opened_image
+from scanline.core.images import ImageError, Window, grey_pixels, needed_repairs, opened_image
 from scanline.core.log import progress
 from scanline.curate.entries import Header
 from scanline.curate.phash import perceptual_hash
@@ -49,6 +50,7 @@ class Inspected:
         grey: Statistics of the grey values; None where it did not decode.
         odd_values: Grey values that no binary mask has, the first few; none where all are 0 and 255, or 0 and 1.
         header: Of a DICOM file.
+        repairs: What was mended before the image was measured, as `scanline.core.images.REPAIRS` names it.
     """
 
     sha256: str | None
@@ -60,6 +62,7 @@ class Inspected:
     grey: Grey | None = None
     odd_values: tuple[int, ...] = ()
     header: Header | None = None
+    repairs: tuple[str, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -73,18 +76,36 @@ def inspect_file(path: Path) -> Inspected:
     return Inspected(_sha256(content), problem="no such file" if content is None else None)
 
 
-def inspect_image(path: Path, window: Window = BRAIN) -> Inspected:
+class Decoded(NamedTuple):
+    """An image of a raw file.
+
+    Attributes:
+        pixels: Grey, shape (height, width).
+        channels: Names of those that the file had.
+        header: Of a DICOM file.
+        repairs: What was mended.
+    """
+
+    pixels: NDArray[np.uint8]
+    channels: tuple[str, ...]
+    header: Header | None = None
+    repairs: tuple[str, ...] = ()
+
+
+def inspect_image(path: Path, window: Window = BRAIN, repairs: Collection[str] = ()) -> Inspected:
     """Hash, decode and measure a file that may be an image or a mask: read once, whatever it turns out to be.
 
     Args:
         path: The file.
         window: What DICOM's values become grey by.
+        repairs: Those of `scanline.core.images.REPAIRS` that are made where the file needs them.
     """
     content = _content(path)
     try:
-        pixels, channels, header = decode_grey(content, window)
+        decoded = decode_grey(content, window, repairs)
     except ImageError as error:
         return Inspected(_sha256(content), problem=str(error))
+    pixels = decoded.pixels
     thumbnail = make_thumbnail(pixels)
     phash = perceptual_hash(thumbnail)
     grey = measure_grey(pixels)
@@ -93,17 +114,16 @@ def inspect_image(path: Path, window: Window = BRAIN) -> Inspected:
         (pixels.shape[1], pixels.shape[0]),
         phash=phash,
         thumbnail=None if phash is None else thumbnail.tobytes(),
-        channels=channels,
+        channels=decoded.channels,
         grey=grey,
         odd_values=_odd_values(pixels, grey),
-        header=header,
+        header=decoded.header,
+        repairs=decoded.repairs,
     )
 
 
-def decode_grey(
-    content: bytes | None, window: Window = BRAIN
-) -> tuple[NDArray[np.uint8], tuple[str, ...], Header | None]:
-    """Grey pixels, the names of the channels that an image had, and the header of DICOM.
+def decode_grey(content: bytes | None, window: Window = BRAIN, repairs: Collection[str] = ()) -> Decoded:
+    """Grey pixels of an image, and what else its file says.
 
     Grey files are decoded by others to the same pixels as by Pillow, and sooner: 8-bit PNG by OpenCV, without a pause
     at each of its many small chunks, and refused where rows are missing; JPEG by simplejpeg, and where that warns of
@@ -113,17 +133,21 @@ def decode_grey(
         raise ImageError("no such file")
     if is_dicom(content):
         windowed_pixels, fields = decode_dicom(content, window)
-        return windowed_pixels, ("L",), Header(*(fields.get(name) for name in IDENTITY))
-    with opened_image(content) as image:
+        return Decoded(windowed_pixels, ("L",), Header(*(fields.get(name) for name in IDENTITY)))
+    with opened_image(content, repairs) as image:
+        needed = needed_repairs(image, repairs)
+        if needed:
+            return Decoded(grey_pixels(image, needed), image.getbands(), repairs=needed)
         if image.format == "JPEG" and image.mode == "L":
             with contextlib.suppress(ValueError):
-                return simplejpeg.decode_jpeg(content, "GRAY", strict=True)[:, :, 0], image.getbands(), None
+                return Decoded(simplejpeg.decode_jpeg(content, "GRAY", strict=True)[:, :, 0], image.getbands())
         if image.format != "PNG" or image.mode != "L" or content[PNG_DEPTH] != 8:
-            return grey_pixels(image), image.getbands(), None
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
+            return Decoded(grey_pixels(image), image.getbands())
+        flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
         if pixels is None:
             raise ImageError("damaged: its rows do not decode")
-        return np.asarray(pixels, dtype=np.uint8), image.getbands(), None
+        return Decoded(np.asarray(pixels, dtype=np.uint8), image.getbands())
 
 
 def measure_grey(pixels: NDArray[np.uint8]) -> Grey:

@@ -8,8 +8,10 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from scanline.core.errors import InputError
+from scanline.core.images import EXIF_ORIENTATION, FIRST_FRAME, SIXTEEN_BITS
 from scanline.core.options import Options
 from scanline.core.tables import BOXES, IMAGES, REJECTS, THUMBNAILS, labels_schema, make_table
+from scanline.curate.duplicates import find_duplicates
 from scanline.curate.entries import Adapter, Entries, Entry, Header, HeaderAdapter, Reject
 from scanline.curate.file_scan import ScanShard, check_complete, check_hashes, check_sizes, inspected_of, scan_shard
 from scanline.curate.inspection import Inspected, inspect_all, inspect_file
@@ -21,6 +23,11 @@ from scanline.curate.patient_table import Patients, match_patients, patient_key,
 
 STAGE = "curate"
 READ_REASONS = ("box_list", "official_list", "file_list")  # of files that an adapter read beside the annotations
+REPAIR_DETAILS = {
+    EXIF_ORIENTATION: "its EXIF says that it was stored turned or mirrored: set upright",
+    FIRST_FRAME: "several frames in one file: the first is the image",
+    SIXTEEN_BITS: "more than 8 bits a channel: stretched from the least value to the largest",
+}
 # Of whole files that are no image, annotation, mask:
 OTHER_REASONS = ("not_in_layout", "patient_table", "label_table", *READ_REASONS)
 
@@ -72,8 +79,8 @@ def curate_source(
     source = _Source(name, folder, options.curate, manifest, hashes)
     check_sizes(folder, files, manifest)
     if scan is None:
-        window = options.curate.model_dump(include={"window_center_hu", "window_width_hu"})
-        scan = scan_shard(files, manifest, ScanShard(folder=options.folder, shard=0, shards=1, **window))
+        reading = options.curate.model_dump(include={"window_center_hu", "window_width_hu", "repairs"})
+        scan = scan_shard(files, manifest, ScanShard(folder=options.folder, shard=0, shards=1, **reading))
     check_complete(scan, files, manifest)
     scanned = inspected_of(scan)
     entries, rejects, others = _read_entries(source, load_adapter(options.curate.adapter), scanned, layout)
@@ -95,6 +102,7 @@ def curate_source(
     rejects = [*rejects, *refused, *_refuse_orphans(entries, verdicts, refused, rejects)]
     rejects += [reject for verdict in verdicts for reject in verdict.rejects]
     rejects += _note_channels(kept, images)
+    rejects += _note_repairs(kept, images)
     rejects += _note_ignored_labels(kept, options.curate)
     rejects += _note_others(others, options.curate)
     _check_nothing_lost(source, verdicts, rejects)
@@ -178,6 +186,7 @@ def _refuse_images(
 ) -> tuple[list[Entry], list[Reject]]:
     """Entries whose image holds, and a reject for each of the others."""
     ids = Counter(_image_id(source, entry) for entry in entries)
+    duplicates = find_duplicates(entries, images) if source.options.duplicate_files == "refuse" else {}
     kept: list[Entry] = []
     rejects: list[Reject] = []
     for entry in entries:
@@ -190,11 +199,19 @@ def _refuse_images(
             declared = f"{entry.declared_size[0]} x {entry.declared_size[1]}"
             actual = f"{found.size[0]} x {found.size[1]}"
             reason, detail = "size_differs", f"{actual}, its annotation {entry.annotation_path} says {declared}"
+        elif _is_of_ignored_class(entry, source.options):
+            reason, detail = "class_ignored", f"its class is {', '.join(map(repr, entry.labels or ()))}"
+        elif entry.path in duplicates:
+            reason, detail = duplicates[entry.path]
         else:
             kept.append(entry)
             continue
         rejects.append(Reject(entry.path, None, "refused", reason, detail))
     return kept, rejects
+
+
+def _is_of_ignored_class(entry: Entry, options: CurateOptions) -> bool:
+    return entry.has_one_class and all(name in options.ignored_classes for name in entry.labels or ())
 
 
 def _refuse_orphans(
@@ -227,6 +244,15 @@ def _note_channels(kept: Iterable[Entry], images: Mapping[str, Inspected]) -> li
         )
         for entry in kept
         if "A" in (channels := images[entry.path].channels)
+    ]
+
+
+def _note_repairs(kept: Iterable[Entry], images: Mapping[str, Inspected]) -> list[Reject]:
+    """Count each repair of each kept image."""
+    return [
+        Reject(entry.path, None, "repaired", name, REPAIR_DETAILS[name])
+        for entry in kept
+        for name in images[entry.path].repairs
     ]
 
 
@@ -372,6 +398,8 @@ def _image_row(source: _Source, entry: Entry, found: Inspected, patients: Patien
         "mask_path": in_folder(entry.mask_path),
         "annotation_path": in_folder(entry.annotation_path),
     }
+    if found.repairs:
+        row["repairs"] = " ".join(found.repairs)
     if found.header is not None:
         row |= {name: getattr(source.options, name) for name in ("window_center_hu", "window_width_hu")}
     row |= entry.metadata

@@ -27,7 +27,7 @@ from scanline.core.tables import BOXES, IMAGES, validate
 from scanline.curate.inspection import BRAIN, decode_grey
 from scanline.prepare.image_names import name_images
 from scanline.prepare.options import OfflineAugmentation
-from scanline.prepare.pixels import WINDOW, window_of
+from scanline.prepare.pixels import REPAIRED, WINDOW, repairs_of, window_of
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # the package asks the network for newer versions when it is imported
 import albumentations
@@ -221,7 +221,7 @@ def augment_image(original: Original, augmenter: Augmenter, folder: Path) -> lis
     image_id, path = original.row["image_id"], Path(original.row["path"])
     try:
         content = path.read_bytes() if path.is_file() else None
-        pixels, *_ = decode_grey(content, window_of(original.row) or BRAIN)
+        pixels = decode_grey(content, window_of(original.row) or BRAIN, repairs_of(original.row)).pixels
     except ImageError as error:
         raise InputError(
             path, found=str(error), expected="an intact image", next_step="Mend it, or curate again: it is refused."
@@ -240,7 +240,7 @@ def augment_image(original: Original, augmenter: Augmenter, folder: Path) -> lis
             "phash": None,
             "mask_path": None,
             "original_id": image_id,
-            **{name: None for name in WINDOW if name in original.row},
+            **{name: None for name in (*WINDOW, REPAIRED) if name in original.row},
         }
         labels = [original.labels[place] for place in copy.rows]
         boxes = [(row["image_id"], label, *sides) for label, sides in zip(labels, copy.boxes.tolist(), strict=True)]

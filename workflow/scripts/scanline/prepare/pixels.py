@@ -1,6 +1,6 @@
 """The pixel cache: each image decoded and resized once, then trained on from memory."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from scanline.core.images import ImageError, Window, read_image
 from scanline.core.log import progress
 
 WINDOW = ("window_center_hu", "window_width_hu")  # columns of the images table
+REPAIRED = "repairs"  # another
 
 
 def resize(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
@@ -29,19 +30,22 @@ def resize(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
     return np.asarray(resized, dtype=np.uint8)
 
 
-def load_pixels(path: Path, size_px: int, window: Window | None = None) -> NDArray[np.uint8]:
+def load_pixels(
+    path: Path, size_px: int, window: Window | None = None, repairs: Collection[str] = ()
+) -> NDArray[np.uint8]:
     """Decode and resize one image: what the cache holds, and what a single image is predicted from.
 
     Args:
         path: The file.
         size_px: Width and height.
         window: Of a DICOM image; None where it is none.
+        repairs: Those of `scanline.core.images.REPAIRS` that curation made.
 
     Raises:
         InputError: If the file is missing, no image or damaged.
     """
     try:
-        image = read_image(path) if window is None else decode_dicom(path.read_bytes(), window)[0]
+        image = read_image(path, repairs) if window is None else decode_dicom(path.read_bytes(), window)[0]
         return resize(image, size_px)
     except ImageError as error:
         raise InputError(
@@ -66,6 +70,18 @@ def window_of(row: Mapping[str, Any]) -> Window | None:
     return None if center is None or width is None or pd.isna(center) else Window(float(center), float(width))
 
 
+def repairs_of(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """What curation mended of the image of a row of the images table."""
+    names = row.get(REPAIRED)
+    return () if names is None or pd.isna(names) else tuple(names.split())
+
+
+def all_repairs(images: pd.DataFrame) -> list[tuple[str, ...]]:
+    """What curation mended of each image of the images table."""
+    names = images[REPAIRED] if REPAIRED in images else [None] * len(images)
+    return [repairs_of({REPAIRED: text}) for text in names]
+
+
 def extend_cache(pixels: Path, index: pd.DataFrame, images: pd.DataFrame, target: Path, threads: int) -> pd.DataFrame:
     """Write a pixel cache of more images: the rows that are cached already are copied, the others decoded.
 
@@ -88,7 +104,7 @@ def extend_cache(pixels: Path, index: pd.DataFrame, images: pd.DataFrame, target
         larger = np.lib.format.open_memmap(aside, "w+", np.uint8, (len(images), size_px, size_px))
         for place, row in zip(np.flatnonzero(~is_new), rows.loc[images.loc[~is_new, "image_id"]], strict=True):
             larger[place] = cached[row]
-        decoded = pool.map(load_pixels, paths, [size_px] * len(paths), windows)
+        decoded = pool.map(load_pixels, paths, [size_px] * len(paths), windows, all_repairs(images.loc[is_new]))
         for place, image in zip(np.flatnonzero(is_new), progress(decoded, total=len(paths)), strict=True):
             larger[place] = image
         larger.flush()
@@ -110,7 +126,7 @@ def cache_pixels(images: pd.DataFrame, size_px: int, target: Path, threads: int)
     paths, windows = [Path(path) for path in images["path"]], windows_of(images)
     with written_aside(target) as aside, ThreadPoolExecutor(threads) as pool:
         pixels = np.lib.format.open_memmap(aside, "w+", np.uint8, (len(paths), size_px, size_px))
-        decoded = pool.map(load_pixels, paths, [size_px] * len(paths), windows)
+        decoded = pool.map(load_pixels, paths, [size_px] * len(paths), windows, all_repairs(images))
         for row, image in enumerate(progress(decoded, total=len(paths))):
             pixels[row] = image
         pixels.flush()

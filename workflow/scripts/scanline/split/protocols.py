@@ -8,12 +8,12 @@ from scanline.core.errors import InputError
 from scanline.core.tables import SPLIT, validate
 from scanline.split.assign import ASSIGNED, assign_groups, check_same_images
 from scanline.split.columns import check_columns, check_strata
-from scanline.split.options import NO_CLASS, KFoldSplit, LeakFreeSplit, OfficialSplit, target_shares
+from scanline.split.options import NO_CLASS, OTHER_SOURCE, KFoldSplit, LeakFreeSplit, OfficialSplit, target_shares
 from scanline.split.policies import apply_policies, balanced_columns
 
 LIST = "official_subset"
 OPEN_LIST = "train_val"
-UNLISTED, OTHER_SOURCE = "official", "external_sources"  # in dropped_by: no choice of a policy
+UNLISTED = "official"  # in dropped_by: no choice of a policy
 
 
 def assign_split(
