@@ -306,9 +306,20 @@ def test_classes_of_a_label_table_can_be_classified(project):
         study["tasks"]["which"] = {"kind": "multilabel", "targets": ["ivh", "iph", "sah"]}
         study["tasks"]["subarachnoid"] = {"kind": "binary", "target": "sah"}
 
+        study["tasks"]["kind_of_bleed"] = {"kind": "multiclass", "targets": ["ivh", "iph", "sah"]}
+
     loaded = edit(project, change).studies["phe_sich"]
-    assert loaded.tasks["which"].targets == ("ivh", "iph", "sah")
+    assert loaded.tasks["which"].targets == loaded.tasks["kind_of_bleed"].targets == ("ivh", "iph", "sah")
     assert loaded.sources["phe_sich_ids"].curate.label_table.columns["iph"] == "IPH"
+
+
+def test_a_question_of_yes_or_no_is_not_answered_by_classes_that_exclude_another(project):
+    def change(study):
+        author_table(study)
+        study["tasks"]["kind_of_bleed"] = {"kind": "multiclass", "targets": ["ivh", "iph", "sah"]}
+        study["questions"]["haemorrhage_on_slice"]["answers"]["kind_of_bleed"] = "iph"
+
+    assert "kind_of_bleed, which is of kind multiclass" in refused(project, change)
 
 
 def test_without_their_table_such_classes_are_refused(project):

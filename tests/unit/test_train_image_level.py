@@ -14,9 +14,10 @@ from scanline.core.files import write_json
 from scanline.prepare.samples import load_samples
 from scanline.split.label_weights import weigh_labels
 from scanline.train import run as training_run
+from scanline.train.batches import grey_statistics
 from scanline.train.device import choose_device, choose_precision
 from scanline.train.engine import epoch_seed, learning_rate_factor
-from scanline.train.image_level import Job, LabelWeights, Trainer, fit_classifier, grey_statistics
+from scanline.train.image_level import Job, LabelWeights, Trainer, fit_classifier
 from scanline.train.label_weights import read_class_weights
 from scanline.train.model_store import store_key, unneeded_keys, working_folder
 from scanline.train.options import Augmentation, ClassifyTask, ModelOptions, TrainingOptions

@@ -28,8 +28,8 @@ TARGETS = {"all", *STUDIES}
 LOCAL = {"acquire_source", "acquire_weights", "record_environment", "write_receipt", "write_report", "write_overview"}
 ARRAY_RULES = {
     *("scan_files", "split_grouped", "verify_split"),
-    *(f"evaluate_{kind}" for kind in ("classifier", "multilabel", "segmenter", "detector")),
-    *(f"plot_{kind}" for kind in ("classifier", "multilabel", "segmenter", "detector")),
+    *(f"evaluate_{kind}" for kind in ("classifier", "multilabel", "multiclass", "segmenter", "detector")),
+    *(f"plot_{kind}" for kind in ("classifier", "multilabel", "multiclass", "segmenter", "detector")),
 }
 
 

@@ -146,10 +146,11 @@ splits:
 tasks:
   which: {kind: multilabel, targets: [ivh, iph, sah]}
   subarachnoid: {kind: binary, target: sah}
+  kind_of_bleed: {kind: multiclass, targets: [ivh, iph, sah], class_weights: true}
 models:
   resnet18: {architecture: resnet18, weights: none, channels: 1}
 runs:
-  - {split: grouped, tasks: [which, subarachnoid], models: [resnet18], seeds: [1]}
+  - {split: grouped, tasks: [which, subarachnoid, kind_of_bleed], models: [resnet18], seeds: [1]}
 pixels: {image_size_px: 32}
 """
 
@@ -164,6 +165,10 @@ def test_a_study_of_which_a_label_table_gives_the_classes_plans(clone):
         check=False,
     )
     assert answer.returncode == 0, answer.stdout + answer.stderr
-    for rule in ("curate_source", "evaluate_multilabel", "evaluate_classifier", "write_report"):
+    for rule in (
+        "curate_source",
+        *(f"evaluate_{kind}" for kind in ("multilabel", "multiclass", "classifier")),
+        "write_report",
+    ):
         assert rule in answer.stdout
     assert "acquire_weights" not in answer.stdout

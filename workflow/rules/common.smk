@@ -113,12 +113,14 @@ ENVIRONMENT_OF = {
     "predict_detector": "envs/detect.yaml",
     "evaluate_classifier": "envs/evaluate.yaml",
     "evaluate_multilabel": "envs/evaluate.yaml",
+    "evaluate_multiclass": "envs/evaluate.yaml",
     "evaluate_segmenter": "envs/evaluate.yaml",
     "evaluate_detector": "envs/evaluate.yaml",
     "compare_splits": "envs/evaluate.yaml",
     "compare_tasks": "envs/evaluate.yaml",
     "plot_classifier": "envs/figures.yaml",
     "plot_multilabel": "envs/figures.yaml",
+    "plot_multiclass": "envs/figures.yaml",
     "plot_segmenter": "envs/figures.yaml",
     "plot_detector": "envs/figures.yaml",
     "plot_study": "envs/figures.yaml",
@@ -130,7 +132,13 @@ ENVIRONMENT_OF = {
     "write_overview": "envs/report.yaml",
 }
 ENVIRONMENTS = sorted({Path(file).stem for file in ENVIRONMENT_OF.values()})
-NETWORKS = {"binary": "train", "multilabel": "train", "segment": "segment", "detect": "detect"}  # by kind of task
+NETWORKS = {  # by kind of task
+    "binary": "train",
+    "multilabel": "train",
+    "multiclass": "train",
+    "segment": "segment",
+    "detect": "detect",
+}
 
 
 def environment_digest(wildcards):
@@ -426,7 +434,8 @@ def train_options(wildcards):
 def predict_options(wildcards):
     study = study_of(wildcards)
     task = study.tasks[wildcards.task]
-    return as_json({"target": getattr(task, "targets", None) or task.target, "device": study.training.device})
+    options = {"target": getattr(task, "targets", None) or task.target, "device": study.training.device}
+    return as_json(options | ({"exclusive": True} if task.kind == "multiclass" else {}))
 
 
 def predict_detector_options(wildcards):

@@ -117,6 +117,65 @@ rule evaluate_multilabel:
         " > {log:q} 2>&1"
 
 
+rule evaluate_multiclass:
+    input:
+        scores=f"<results>/{{study}}/predictions/{RUN_FILES}/scores.parquet",
+        cams=f"<results>/{{study}}/predictions/{RUN_FILES}/cams.npz",
+        images="<results>/{study}/curated/images.parquet",
+        boxes="<results>/{study}/curated/boxes.parquet",
+        split="<results>/{study}/splits/{split}/split.parquet",
+    output:
+        metrics=report(
+            f"<results>/{{study}}/metrics/{RUN_FILES}/metrics.json",
+            caption="../report/metrics.rst",
+            category="{study}",
+            subcategory="Metrics",
+            labels={
+                "split": "{split}",
+                "task": "{task}",
+                "model": "{model}",
+                "seed": "{seed}",
+                "table": "metrics",
+            },
+        ),
+        operating_point=f"<results>/{{study}}/metrics/{RUN_FILES}/operating_point.json",
+        per_image=f"<results>/{{study}}/metrics/{RUN_FILES}/per_image.parquet",
+        per_image_csv=report(
+            f"<results>/{{study}}/metrics/{RUN_FILES}/per_image.csv",
+            caption="../report/per_image.rst",
+            category="{study}",
+            subcategory="Metrics",
+            labels={
+                "split": "{split}",
+                "task": "{task}",
+                "model": "{model}",
+                "seed": "{seed}",
+                "table": "images",
+            },
+        ),
+        curves=f"<results>/{{study}}/metrics/{RUN_FILES}/curves.parquet",
+    log:
+        f"<logs>/evaluate_multiclass/{{study}}/{RUN_FILES}.log",
+    benchmark:
+        f"<benchmarks>/evaluate_multiclass/{{study}}/{RUN_FILES}.tsv"
+    wildcard_constraints:
+        task=tasks_of("multiclass"),
+    conda:
+        "../../envs/evaluate.yaml"
+    resources:
+        **job_class("cpu"),
+    params:
+        options=evaluate_options,
+        code=code_digest("evaluate_multiclass"),
+    shell:
+        "python workflow/scripts/evaluate_multiclass.py --options {params.options:q} --scores {input.scores:q}"
+        " --cams {input.cams:q} --images {input.images:q} --boxes {input.boxes:q}"
+        " --split {input.split:q}"
+        " --metrics {output.metrics:q} --operating-point {output.operating_point:q}"
+        " --per-image {output.per_image:q} --per-image-csv {output.per_image_csv:q} --curves {output.curves:q}"
+        " > {log:q} 2>&1"
+
+
 rule evaluate_segmenter:
     input:
         maps=f"<results>/{{study}}/predictions/{RUN_FILES}/maps.npz",

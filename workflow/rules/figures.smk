@@ -86,6 +86,48 @@ rule plot_multilabel:
         " --examples {output.examples:q} > {log:q} 2>&1"
 
 
+rule plot_multiclass:
+    input:
+        history=f"<results>/{{study}}/models/{RUN_FILES}/history.csv",
+        run=f"<results>/{{study}}/models/{RUN_FILES}/run.json",
+        metrics=f"<results>/{{study}}/metrics/{RUN_FILES}/metrics.json",
+        curves=f"<results>/{{study}}/metrics/{RUN_FILES}/curves.parquet",
+        per_image=f"<results>/{{study}}/metrics/{RUN_FILES}/per_image.parquet",
+        cams=f"<results>/{{study}}/predictions/{RUN_FILES}/cams.npz",
+        pixels=pixel_cache,
+        index=pixel_index,
+        images="<results>/{study}/curated/images.parquet",
+        boxes="<results>/{study}/curated/boxes.parquet",
+    output:
+        loss=run_figure("loss"),
+        roc=run_figure("roc"),
+        precision_recall=run_figure("precision_recall"),
+        areas=run_figure("areas"),
+        confusion=run_figure("confusion"),
+        calibration=run_figure("calibration"),
+        examples=run_figure("examples"),
+    log:
+        f"<logs>/plot_multiclass/{{study}}/{RUN_FILES}.log",
+    benchmark:
+        f"<benchmarks>/plot_multiclass/{{study}}/{RUN_FILES}.tsv"
+    wildcard_constraints:
+        task=tasks_of("multiclass"),
+    conda:
+        "../../envs/figures.yaml"
+    resources:
+        **job_class("cpu"),
+    params:
+        options=plot_run_options,
+        code=code_digest("plot_multiclass"),
+    shell:
+        "python workflow/scripts/plot_multiclass.py --options {params.options:q} --history {input.history:q}"
+        " --run {input.run:q} --metrics {input.metrics:q} --curves {input.curves:q} --per-image {input.per_image:q}"
+        " --cams {input.cams:q} --pixels {input.pixels:q} --index {input.index:q} --images {input.images:q}"
+        " --boxes {input.boxes:q} --loss {output.loss:q} --roc {output.roc:q}"
+        " --precision-recall {output.precision_recall:q} --areas {output.areas:q} --confusion {output.confusion:q}"
+        " --calibration {output.calibration:q} --examples {output.examples:q} > {log:q} 2>&1"
+
+
 rule plot_detector:
     input:
         history=f"<results>/{{study}}/models/{RUN_FILES}/history.csv",

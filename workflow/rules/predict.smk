@@ -18,7 +18,7 @@ rule predict_classifier:
     benchmark:
         f"<benchmarks>/predict_classifier/{{study}}/{RUN_FILES}.tsv"
     wildcard_constraints:
-        task=tasks_of("binary", "multilabel"),
+        task=tasks_of("binary", "multilabel", "multiclass"),
     conda:
         "../../envs/train.yaml"
     threads: TRAINING_THREADS

@@ -24,7 +24,7 @@ rule train_classifier:
     benchmark:
         f"<benchmarks>/train_classifier/{{study}}/{RUN_FILES}.tsv"
     wildcard_constraints:
-        task=tasks_of("binary", "multilabel"),
+        task=tasks_of("binary", "multilabel", "multiclass"),
     retries: 2
     conda:
         "../../envs/train.yaml"

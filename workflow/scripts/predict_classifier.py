@@ -8,7 +8,7 @@ from scanline.core.options import read_options
 from scanline.core.tables import write_table
 from scanline.predict.classifier import predict_samples, write_maps
 from scanline.predict.options import PredictOptions
-from scanline.prepare.samples import load_samples
+from scanline.prepare.samples import exclusive_samples, load_samples
 from scanline.train.device import prepare_device
 
 
@@ -20,6 +20,8 @@ def main() -> None:
     options = read_options(PredictOptions, args.options)
     device = prepare_device(options.device, args.threads)
     samples = load_samples(args.pixels, args.index, args.labels, args.split, options.target)
+    if options.exclusive:
+        samples = exclusive_samples(samples, options.target, args.labels)
     scores, cams = predict_samples(args.model, samples, options.target, device)
     write_table(scores, args.scores)
     write_maps(scores["image_id"].tolist(), cams, options.target, args.cams)

@@ -8,14 +8,14 @@ from pydantic import Field
 from scanline.core.command_line import parse_arguments, run
 from scanline.core.options import Options, read_options
 from scanline.train.image_level import Job, fit_classifier
-from scanline.train.options import ClassifyTask, ModelOptions, MultilabelTask, TrainingOptions
+from scanline.train.options import ImageLevelTask, ModelOptions, TrainingOptions
 from scanline.train.run import train_in_store
 
 
 class TrainOptions(Options):
     """The part of the study file that this rule depends on."""
 
-    task: ClassifyTask | MultilabelTask = Field(discriminator="kind")
+    task: ImageLevelTask = Field(discriminator="kind")
     model: ModelOptions
     training: TrainingOptions
 

@@ -25,6 +25,7 @@ from scanline.train.options import (
     AugmentableTask,
     ClassifyTask,
     DetectTask,
+    MulticlassTask,
     SegmentTask,
     Task,
     TrainingOptions,
@@ -230,12 +231,14 @@ def _named_file(project: Path, folder: str, name: str, key: str) -> Path:
 LOOKED = {
     "binary": "looked for",
     "multilabel": "looked for",
+    "multiclass": "looked for",
     "detect": "boxed",
     "segment": "outlined",
 }
 GIVES = {
     "binary": "annotated_classes, mask_class or label_table.columns",
     "multilabel": "annotated_classes, mask_class or label_table.columns",
+    "multiclass": "annotated_classes, mask_class or label_table.columns",
     "detect": "annotated_classes",
     "segment": "mask_class",
 }
@@ -253,7 +256,7 @@ def check_fit(study: Study, task: str, model: str, where: str) -> None:
         InputError: If it is made for another kind.
     """
     kind = study.tasks[task].kind
-    wanted = "classify" if kind in {"binary", "multilabel"} else kind
+    wanted = "classify" if kind in {"binary", "multilabel", "multiclass"} else kind
     architecture = study.models[model].architecture
     if kind_of_network(architecture) != wanted:
         able = [name for name, other in study.models.items() if kind_of_network(other.architecture) == wanted]
@@ -406,7 +409,15 @@ def check_names(study: Study, where: Path) -> None:
             )
         for task_name, label in question.answers.items():
             known(f"questions.{name}.answers", task_name, study.tasks)
-            known(f"questions.{name}.answers.{task_name}", label, targets_of(study.tasks[task_name]))
+            task = study.tasks[task_name]
+            if isinstance(task, MulticlassTask):
+                raise InputError(
+                    f"{where}: questions.{name}.answers",
+                    found=f"{task_name}, which is of kind multiclass",
+                    expected="a task that answers yes or no at a threshold",
+                    next_step="Take it out, or answer by a task of another kind.",
+                )
+            known(f"questions.{name}.answers.{task_name}", label, targets_of(task))
     for index, run in enumerate(study.runs):
         known(f"runs.{index}.split", run.split, study.splits)
         for task_name in run.tasks:

@@ -1,6 +1,6 @@
 """The operating point of a model of any kind, frozen by its evaluation, as a rule for images outside the study."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from scanline.core.files import read_json
 from scanline.core.log import logger
 from scanline.core.tables import BOXES, read_table
 from scanline.evaluate.calibration import digest_of_scores
+from scanline.evaluate.class_temperature import digest_of_class_scores, read_class_point
 from scanline.evaluate.detector_point import NOTHING_FOUND, digest_of_tables, read_detector_point
 from scanline.evaluate.multilabel_classifier import read_operating_points
 from scanline.evaluate.operating_point import FIXED_THRESHOLD, OperatingPoint, read_operating_point
@@ -28,6 +29,7 @@ from scanline.predict.rules import Kind, Rule
 NAMES: dict[Kind, str] = {
     "binary": "a classifier of one class",
     "multilabel": "a classifier of several labels",
+    "multiclass": "a classifier of classes that exclude another",
     "detect": "a detector",
     "segment": "a segmentation network",
 }
@@ -35,6 +37,7 @@ NAMES: dict[Kind, str] = {
 _KEYS: dict[str, Kind] = {
     "labels": "multilabel",
     "scores_sha256": "binary",
+    "class_scores_sha256": "multiclass",
     "tables_sha256": "detect",
     "maps_sha256": "segment",
 }
@@ -60,7 +63,8 @@ def read_rules(kind: Kind, classes: Sequence[str], path: Path | None, model: Pat
             fitted on the predictions of another model.
     """
     if path is None:
-        logger.warning("no --operating-point: the threshold is 0.5, which nothing was fitted on")
+        if kind != "multiclass":
+            logger.warning("no --operating-point: the threshold is 0.5, which nothing was fitted on")
         return _fixed_rules(kind, classes)
     _check_kind(path, kind)
     rules, digests = _read(kind, classes, path)
@@ -72,6 +76,8 @@ def _fixed_rules(kind: Kind, classes: Sequence[str]) -> dict[str, Rule]:
     if kind == "segment":
         level = MaskThreshold("fixed", FIXED_LEVEL, FIXED_LEVEL / LEVELS, None, None, None, None, None)
         return {classes[0]: Rule(level.threshold, mask=level.predict)}
+    if kind == "multiclass":
+        return dict.fromkeys(classes, Rule(None))
     return dict.fromkeys(classes, Rule(NOTHING_FOUND if kind == "detect" else FIXED_THRESHOLD))
 
 
@@ -96,20 +102,28 @@ def _read(kind: Kind, classes: Sequence[str], path: Path) -> tuple[dict[str, Rul
         level = read_mask_threshold(path)
         rule = Rule(level.threshold, mask=level.predict, min_predicted_pixels=_fewest_pixels(path, level))
         return {classes[0]: rule}, {classes[0]: level.maps_sha256}
+    if kind == "multiclass":
+        point = read_class_point(path)
+        _check_classes(path, point.classes, classes)
+        return dict.fromkeys(classes, Rule(None, point.calibrate)), dict.fromkeys(classes, point.class_scores_sha256)
     points: dict[str, OperatingPoint] = {}
     if kind == "binary":
         points[classes[0]] = read_operating_point(path)
     else:
         points = read_operating_points(path)
-    if set(points) != set(classes):
+    _check_classes(path, points, classes)
+    rules = {name: Rule(points[name].threshold, calibrate=points[name].calibrate) for name in classes}
+    return rules, {name: points[name].scores_sha256 for name in classes}
+
+
+def _check_classes(path: Path, found: Iterable[str], classes: Sequence[str]) -> None:
+    if set(found) != set(classes):
         raise InputError(
             path,
-            found=f"thresholds of {', '.join(points)}",
+            found=f"thresholds of {', '.join(found)}",
             expected=f"those of {', '.join(classes)}",
             next_step="Give the operating_point.json of this model's evaluation.",
         )
-    rules = {name: Rule(points[name].threshold, calibrate=points[name].calibrate) for name in classes}
-    return rules, {name: points[name].scores_sha256 for name in classes}
 
 
 def _fewest_pixels(path: Path, level: MaskThreshold) -> int:
@@ -171,6 +185,10 @@ def _digests_of_run(kind: Kind, classes: Sequence[str], study: Path, run: Path) 
         return {classes[0]: _digest_of_masks(*files)}
     scores = read_table(files[0])
     val = scores[scores["subset"] == "val"]
+    if kind == "multiclass":
+        columns = [f"probability_{name}" for name in classes]
+        values = val[columns].to_numpy(dtype="float64")
+        return dict.fromkeys(classes, digest_of_class_scores(val["image_id"].tolist(), val["truth"].tolist(), values))
     if kind == "binary":
         return {classes[0]: _digest_of_class(val, "truth", "probability")}
     return {name: _digest_of_class(val, f"truth_{name}", f"probability_{name}") for name in classes}

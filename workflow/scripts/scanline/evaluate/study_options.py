@@ -14,10 +14,11 @@ POINT = ("operating_point", "target", "temperature_scaling")
 USED = {
     "binary": (*INTERVALS, *GROUPS, *POINT, "prevalence"),
     "multilabel": (*INTERVALS, *GROUPS, *POINT, "prevalence"),
+    "multiclass": (*INTERVALS, *GROUPS, "temperature_scaling"),
     "detect": (*INTERVALS, *GROUPS, "prevalence"),
     "segment": (*INTERVALS, *GROUPS),
 }
-Kind = Literal["binary", "multilabel", "detect", "segment"]
+Kind = Literal["binary", "multilabel", "multiclass", "detect", "segment"]
 
 
 class StudyEvaluateOptions(EvaluateOptions):

@@ -136,13 +136,20 @@ def plot_confusion(metrics: Mapping[str, Any], options: RunFigureOptions, path: 
             axes.set_title(f"{subset}: {format_count(int(matrix.sum()))} images")
 
 
-def plot_calibration(metrics: Mapping[str, Any], options: RunFigureOptions, path: Path) -> None:
+def plot_calibration(
+    metrics: Mapping[str, Any],
+    options: RunFigureOptions,
+    path: Path,
+    *,
+    observed: str = "Observed share of positives",
+) -> None:
     """Reliability curve of val and test: observed frequency against mean probability by bin, images below.
 
     Args:
         metrics: metrics.json of the run.
         options: Looks, title and phantom mark.
         path: PNG file to write.
+        observed: What is observed, beside the axis.
     """
     subsets = shown_subsets(metrics)
     with drawn_figure(
@@ -158,7 +165,7 @@ def plot_calibration(metrics: Mapping[str, Any], options: RunFigureOptions, path
             left = [row["lower"] + (index + 0.2) * width for row in bins]
             heights = [row["images"] for row in bins]
             counts.bar(left, heights, width=width, align="edge", color=SUBSET_COLOURS[subset])
-        curve.set(xlim=(-0.015, 1.015), ylim=(-0.015, 1.015), ylabel="Observed share of positives")
+        curve.set(xlim=(-0.015, 1.015), ylim=(-0.015, 1.015), ylabel=observed)
         curve.grid()
         titled_legend(curve, "Calibration: expected error [interval]", loc="lower left", bbox_to_anchor=(-0.01, 1.0))
         counts.set(xlabel="Mean probability of the bin", ylabel="Images (log)", yscale="symlog")

@@ -123,9 +123,18 @@ def plot_label_curves(
             if place % columns:
                 axes.set_yticklabels([])
         chance = "dotted: chance" if kind == "roc" else "dotted: share of positives"
-        rule = "fixed" if metrics["threshold_rule"] == "fixed" else f"chosen on {metrics['threshold_from']}"
-        below = f"{texts['name']} [interval]; {chance}; diamond: threshold, {rule}"
+        below = f"{texts['name']} [interval]; {chance}; diamond: {_name_point(metrics)}"
         _name_axes(figure, texts["x"], texts["y"], below, shown_subsets(metrics), phantom=options.phantom)
+
+
+def _name_point(metrics: Mapping[str, Any]) -> str:
+    if metrics["threshold_rule"] == "most_probable":
+        return "the most probable class"
+    return (
+        "threshold, fixed"
+        if metrics["threshold_rule"] == "fixed"
+        else f"threshold, chosen on {metrics['threshold_from']}"
+    )
 
 
 def _draw_label_curves(axes: Axes, kind: str, points: pd.DataFrame, metrics: Mapping[str, Any], label: str) -> None:

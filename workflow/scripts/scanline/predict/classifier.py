@@ -40,7 +40,8 @@ def predict_samples(
         Of a model of one class: a table with image_id, subset, truth (bool) and probability (float64), and Grad-CAM
         maps of the same images in the same order, shape (n, h, w), float16. Of several labels: image_id, subset and
         for each label probability_<label> (float64) and truth_<label> (boolean, null where unknown), and maps of
-        shape (n, labels, h, w). n is 0 where the network has no convolutional map.
+        shape (n, labels, h, w). Of classes that exclude another: image_id, subset, truth (the name of the class) and
+        probability_<class>, which sum to 1, and maps likewise. n is 0 where the network has no convolutional map.
 
     Raises:
         InputError: If the model cannot be read, or predicts other classes.
@@ -59,13 +60,18 @@ def predict_samples(
         if subset not in samples:
             continue
         probability, cams = predict_subset(spec, model, samples[subset], device, batch_size)
-        tables.append(_table(subset, samples[subset], probability, spec.classes))
+        tables.append(_table(subset, samples[subset], probability, spec))
         maps.append(cams if len(spec.classes) > 1 else cams[:, 0])
     return pd.concat(tables, ignore_index=True), np.concatenate(maps)
 
 
-def _table(subset: str, samples: Samples, probability: NDArray[np.float64], classes: tuple[str, ...]) -> pd.DataFrame:
+def _table(subset: str, samples: Samples, probability: NDArray[np.float64], spec: ClassifierSpec) -> pd.DataFrame:
+    classes = spec.classes
     columns: dict[str, object] = {"image_id": samples.image_ids, "subset": subset}
+    if spec.output == "softmax":
+        columns["truth"] = np.array(classes, dtype=object)[samples.truth.argmax(axis=1)]
+        columns |= {f"probability_{name}": probability[:, column] for column, name in enumerate(classes)}
+        return pd.DataFrame(columns).astype({"truth": "str"})
     if len(classes) == 1:
         columns |= {"truth": samples.truth[:, 0] > 0.5, "probability": probability[:, 0]}
         return pd.DataFrame(columns)
@@ -110,7 +116,8 @@ def score_images(
     """
     inputs = normalise(images, spec.mean, spec.std)
     logits, cams = scores_with_cams(model, layer, inputs, range(len(spec.classes)))
-    probability = torch.sigmoid(logits.double()).cpu().numpy()
+    exact = logits.double()
+    probability = (exact.softmax(dim=1) if spec.output == "softmax" else exact.sigmoid()).cpu().numpy()
     return probability, None if cams is None else cams.cpu().numpy().astype(np.float16)
 
 

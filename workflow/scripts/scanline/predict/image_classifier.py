@@ -1,4 +1,4 @@
-"""A classifier of one class or several labels on single images: probabilities, calls, Grad-CAM."""
+"""A classifier of one class, several labels or several classes on single images: probabilities, calls, Grad-CAM."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from scanline.predict.classifier import score_images
 from scanline.predict.grad_cam import last_feature_map
 from scanline.predict.image_models import Answer
 from scanline.predict.pictures import draw_maps
-from scanline.predict.rules import Rule
+from scanline.predict.rules import Rule, threshold_of
 from scanline.train.torchvision_classifier import load_classifier
 
 
@@ -30,25 +30,38 @@ class ImageClassifier:
         """Probabilities, calibrated; a picture of the evidence where the network has a map."""
         images = torch.from_numpy(resized).unsqueeze(1).to(self.device)
         raw, cams = score_images(self.spec, self.model, self.layer, images)
-        columns = [self.rules[name].calibrate(raw[:, place]) for place, name in enumerate(self.spec.classes)]
-        probability = np.stack(columns, axis=1)
+        exclusive = self.spec.output == "softmax"
+        if exclusive:
+            probability = self.rules[self.spec.classes[0]].calibrate(raw)
+        else:
+            columns = [self.rules[name].calibrate(raw[:, place]) for place, name in enumerate(self.spec.classes)]
+            probability = np.stack(columns, axis=1)
+        answer = self._class_of if exclusive else self._answer
         return [
-            self._answer(row, None if cams is None else cams[place], grey)
+            answer(row, None if cams is None else cams[place], grey)
             for place, (row, grey) in enumerate(zip(probability, originals, strict=True))
         ]
+
+    def _class_of(
+        self, probability: NDArray[np.float64], cams: NDArray[np.float16] | None, grey: NDArray[np.uint8]
+    ) -> Answer:
+        classes = self.spec.classes
+        found = classes[int(probability.argmax())]
+        each = {name: float(value) for name, value in zip(classes, probability, strict=True)}
+        row = {"class": found, "probability": each[found]}
+        row |= {f"probability_{name}": value for name, value in each.items()}
+        pictures = {} if cams is None else {"grad_cam": draw_maps(grey, cams.astype(np.float32), classes)}
+        told = {"class": found, "probabilities": each}
+        return Answer(tables={"per_image": [row]}, positive=(found,), pictures=pictures, told=told)
 
     def _answer(
         self, probability: NDArray[np.float64], cams: NDArray[np.float16] | None, grey: NDArray[np.uint8]
     ) -> Answer:
         classes, is_single = self.spec.classes, len(self.spec.classes) == 1
-        called = {
-            name: {
-                "positive": bool(value >= self.rules[name].threshold),
-                "probability": float(value),
-                "threshold": self.rules[name].threshold,
-            }
-            for name, value in zip(classes, probability, strict=True)
-        }
+        called = {}
+        for name, value in zip(classes, probability, strict=True):
+            threshold = threshold_of(self.rules[name])
+            called[name] = {"positive": bool(value >= threshold), "probability": float(value), "threshold": threshold}
         if is_single:
             row = {"class": classes[0], **called[classes[0]]}
         else:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scanline.predict.detector import boxes_in_original, load_detector
 from scanline.predict.image_models import Answer
 from scanline.predict.pictures import draw_boxes, shown
-from scanline.predict.rules import Rule
+from scanline.predict.rules import Rule, threshold_of
 from scanline.train.boxes import corners_from_xywh
 
 NO_BOX = dict.fromkeys(("class", "confidence", "xmin", "ymin", "xmax", "ymax"))
@@ -22,7 +22,7 @@ class ImageDetector:
 
     def __init__(self, path: Path, rules: Mapping[str, Rule], device: torch.device) -> None:
         self.spec, self.detector = load_detector(path, device)
-        self.threshold = rules[self.spec.classes[0]].threshold  # one score for all classes
+        self.threshold = threshold_of(rules[self.spec.classes[0]])  # one score for all classes
         self.size_px = self.spec.image_size_px
 
     def __call__(self, resized: NDArray[np.uint8], originals: Sequence[NDArray[np.uint8]]) -> list[Answer]:

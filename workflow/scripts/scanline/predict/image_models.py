@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 from scanline.core.errors import InputError
 from scanline.predict.rules import Kind, Rule
 
-_MODULES = {"binary": "classifier", "multilabel": "classifier", "detect": "detector", "segment": "segmenter"}
+_MODULES = {
+    "binary": "classifier",
+    "multilabel": "classifier",
+    "multiclass": "classifier",
+    "detect": "detector",
+    "segment": "segmenter",
+}
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,8 @@ def read_kind(path: Path) -> ModelKind:
         ) from error
     if "family" in spec:
         return ModelKind("detect", classes)
+    if spec.get("output") == "softmax":
+        return ModelKind("multiclass", classes)
     return ModelKind("binary" if len(classes) == 1 else "multilabel", classes)
 
 

@@ -15,4 +15,7 @@ class PredictOptions(Options):
     target: str | tuple[str, ...] = Field(
         description="The class that the model predicts; the labels of a multi-label model, in its order."
     )
+    exclusive: bool = Field(
+        default=False, description="Whether the labels exclude another: an image shows exactly one of them."
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(description="cuda without a GPU fails at once.")

@@ -94,6 +94,42 @@ def load_samples(
     return samples
 
 
+def exclusive_samples(samples: dict[str, Samples], classes: Sequence[str], labels: Path) -> dict[str, Samples]:
+    """The samples of classes that exclude another: images that show exactly one, with a truth of 0 and 1 alone.
+
+    Images that show none of the classes, or of which that is unknown, are left out and counted. One class that is
+    there settles the others, known or not.
+
+    Args:
+        samples: From `load_samples`, of these classes.
+        classes: In the order of the truth's columns.
+        labels: The labels table, for messages.
+
+    Raises:
+        InputError: If an image shows two of the classes.
+    """
+    found = {}
+    for subset, one in samples.items():
+        shown = one.truth == 1
+        double = np.flatnonzero(shown.sum(axis=1) > 1)
+        if len(double):
+            image_id, both = one.image_ids[double[0]], shown[double[0]]
+            raise InputError(
+                f"{labels}: image {image_id}",
+                found=f"{' and '.join(np.array(classes)[both])} ({len(double)} such images in {subset})",
+                expected="exactly one of the task's classes on an image",
+                next_step="Make the task's kind multilabel, or name classes that exclude another.",
+            )
+        kept = shown.any(axis=1)
+        left_out = one.left_out + int((~kept).sum())
+        if not kept.all():
+            logger.info("%s: %d images left out, as they show none of %s", subset, (~kept).sum(), ", ".join(classes))
+        if kept.any():
+            truth = shown[kept].astype(np.float32)
+            found[subset] = Samples(one.image_ids[kept], one.rows[kept], truth, one.pixels, left_out)
+    return found
+
+
 def count_known(samples: Samples, classes: Sequence[str]) -> dict[str, dict[str, int]]:
     """Positive, negative and unknown images of each class, in the order of the truth's columns."""
     truth = samples.truth

@@ -107,6 +107,8 @@ def count_images(subset: Mapping[str, Any]) -> str:
     images = subset["images"]
     if isinstance(images, Mapping):  # of segmentation: by what is known of their masks
         images = images["lesion_positive"] + images["empty_true"]
+    if subset["patients"] == 0:
+        return f"{format_count(images)} images of unknown patients"
     return f"{format_count(images)} images of {format_count(subset['patients'])} patients"
 
 

@@ -47,6 +47,17 @@ KINDS = {
         },
         ("loss", "roc", "precision_recall", "areas", "confusion", "calibration", "errors_together", "examples"),
     ),
+    "multiclass": Kind(
+        "Multi-class classification (means over the classes)",
+        {
+            "accuracy": ("Accuracy", ("metrics", "accuracy")),
+            "f1": ("Macro F1", ("averages", "macro", "f1")),
+            "balanced_accuracy": ("Balanced accuracy", ("metrics", "balanced_accuracy")),
+            "auroc": ("AUROC", ("averages", "macro", "auroc")),
+            "cohen_kappa": ("Cohen's kappa", ("metrics", "cohen_kappa")),
+        },
+        ("loss", "roc", "precision_recall", "areas", "confusion", "calibration", "examples"),
+    ),
     "detect": Kind(
         "Detection",
         {

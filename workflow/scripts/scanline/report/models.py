@@ -10,6 +10,7 @@ from scanline.figures.numbers import (
     format_difference,
     format_metric,
     format_seconds,
+    format_share,
     format_value,
     spell,
 )
@@ -44,6 +45,7 @@ CALIBRATION = {
 SUBGROUP_METRICS = {  # columns of the tables of subgroups; of several labels, each has these
     "binary": ("recall", "specificity", "auroc"),
     "multilabel": ("auroc",),
+    "multiclass": ("accuracy", "f1", "auroc"),
     "detect": ("ap_50", "sensitivity", "false_positives_per_image", "image_sensitivity", "image_specificity"),
     "segment": ("dice", "pooled_dice", "sensitivity", "specificity", "image_accuracy"),
 }
@@ -92,7 +94,7 @@ CAPTIONS = {
     "confusion": "Confusion matrix: counts, and shares of each true class.",
     "calibration": "Calibration: on the dotted line probabilities are what they say. Lines are intervals over patients;"
     " larger points hold more images.",
-    "areas": "AUROC of each label with its interval.",
+    "areas": "AUROC of each label or class with its interval.",
     "errors_together": "Images on which two labels are wrong together.",
     "froc": "FROC: share of the boxes found against false detections an image.",
     "dice": "Dice of single images and patients.",
@@ -104,6 +106,7 @@ CAPTIONS = {
 GRAD_CAM = " Grad-CAM shows where the network found evidence; it is a coarse map, no outline of a finding."
 EXAMPLES = ("examples", "overlays")
 NOT_RECORDED = "not recorded"
+MOST_CONFUSED = 5  # pairs of classes in the table
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,7 @@ def describe_model(
         key: Figure(embed_png(path, f"{name}. {_alternative(key, metrics, facts)}"), CAPTIONS[key])
         for key, path in figures.items()
     }
-    localization = metrics.get("localization", {}).get("test") if run.kind == "binary" else None
+    localization = metrics.get("localization", {}).get("test") if run.kind in {"binary", "multiclass"} else None
     return {
         "anchor": anchor_of(run),
         "name": name,
@@ -165,7 +168,7 @@ def describe_model(
         "figures": [picture for key, picture in pictures.items() if key not in EXAMPLES],
         "examples": next(pictures[key] for key in EXAMPLES if key in pictures),
         "examples_note": explain_localization(localization)
-        + (GRAD_CAM if run.kind in {"binary", "multilabel"} else ""),
+        + (GRAD_CAM if run.kind in {"binary", "multilabel", "multiclass"} else ""),
         "facts": describe_training(facts),
     }
 
@@ -290,6 +293,44 @@ def _describe_multilabel(metrics: Mapping[str, Any]) -> tuple[str, list[ModelTab
     return f"{len(test['per_class'])} labels", tables
 
 
+def _describe_multiclass(metrics: Mapping[str, Any]) -> tuple[str, list[ModelTable]]:
+    test = metrics["subsets"]["test"]
+    columns = ("precision", "recall", "f1", "auroc", "auprc")
+    classes = [
+        Line(spell(label), (rows["positives"], rows["predicted"], *(rows.get(key) for key in columns)))
+        for label, rows in test["per_class"].items()
+    ]
+    means = [
+        Line(f"{kind} mean", (None, None, *(test["averages"][kind].get(key) for key in columns)))
+        for kind in ("macro", "weighted")
+    ]
+    whole = {key: METRICS[key] for key in ("accuracy", "balanced_accuracy", "mcc", "log_loss", "ece")}
+    whole["cohen_kappa"] = "Cohen's kappa"
+    rows = [*_rows(metrics, whole, "metrics"), *_rows(metrics, {"f1": "F1, macro mean"}, "averages", "macro")]
+    heads = ("Class", "Images", "Predicted", *(METRICS[key] for key in columns))
+    tables = [
+        ModelTable(
+            "Each class on test against all others; the most probable class is predicted.", heads, (*classes, *means)
+        ),
+        ModelTable("All classes together.", ("Metric", *_subsets(metrics)), tuple(rows)),
+        *(_confused_table(metrics, subset) for subset in _subsets(metrics) if subset != "val"),
+    ]
+    return f"{len(test['per_class'])} classes", tables
+
+
+def _confused_table(metrics: Mapping[str, Any], subset: str) -> ModelTable:
+    pairs = metrics["subsets"][subset]["confused"][:MOST_CONFUSED]
+    rows = []
+    for pair in pairs:
+        first, second = map(spell, pair["classes"])
+        share = Cell(format_share(pair["share"]), None)
+        rows.append(
+            Line(f"{first}, {second}", (pair["first_as_second"], pair["second_as_first"], pair["images"], share))
+        )
+    heads = ("Pair", "First taken for second", "Second taken for first", "Both", "Share of both")
+    return ModelTable(f"The pairs of classes most confused on {subset}.", heads, tuple(rows))
+
+
 def _describe_detection(metrics: Mapping[str, Any]) -> tuple[str, list[ModelTable]]:
     test, subsets = metrics["subsets"]["test"], _subsets(metrics)
     cases = []
@@ -333,6 +374,7 @@ def _spell_metric(name: str) -> str:
 DESCRIBE: dict[str, Callable[[Mapping[str, Any]], tuple[str, list[ModelTable]]]] = {
     "binary": _describe_binary,
     "multilabel": _describe_multilabel,
+    "multiclass": _describe_multiclass,
     "detect": _describe_detection,
     "segment": _describe_segmentation,
 }
@@ -343,6 +385,8 @@ def _alternative(key: str, metrics: Mapping[str, Any], facts: Mapping[str, Any])
     test = metrics["subsets"]["test"]
     if key in {"loss", "training"}:
         return f"Loss on train and val by epoch; epoch {facts.get('best_epoch')} was kept."
+    if key == "confusion" and isinstance(test.get("confusion"), list):
+        return f"{CAPTIONS[key]} {_tell_confused(test)}"
     areas = {"roc": ("AUROC", "auroc"), "calibration": ("Expected calibration error", "ece")}
     if key in areas and "per_class" in test and key != "froc" and "auroc" in test["metrics"]:
         title, name = areas[key]
@@ -355,6 +399,14 @@ def _alternative(key: str, metrics: Mapping[str, Any], facts: Mapping[str, Any])
             f" {format_count(counts['tn'])} true negatives."
         )
     return CAPTIONS[key]
+
+
+def _tell_confused(test: Mapping[str, Any]) -> str:
+    if not test["confused"]:
+        return "On test every image is called right."
+    pair = test["confused"][0]
+    first, second = map(spell, pair["classes"])
+    return f"On test {first} and {second} are confused most, on {format_count(pair['images'])} images."
 
 
 def _count_taken(facts: Mapping[str, Any]) -> str:

@@ -38,7 +38,7 @@ class ReportedRun(Options):
     split: str = Field(description="Name of the split.")
     protocol: str = Field(description="Protocol of the split.")
     task: str = Field(description="Name of the task.")
-    kind: Literal["binary", "multilabel", "detect", "segment"] = Field(description="Kind of the task.")
+    kind: Literal["binary", "multilabel", "multiclass", "detect", "segment"] = Field(description="Kind of the task.")
     model: str = Field(description="Name of the network.")
     seed: int = Field(description="Seed of the training.")
 
@@ -51,7 +51,7 @@ class ReportedYardstick(Options):
     split: str | None = Field(default=None, description="The split that is most like theirs; null for other data.")
     data_set: str | None = Field(default=None, description="The other data set; null for the study's own.")
     task: str = Field(description="The task that they answer.")
-    kind: Literal["binary", "multilabel", "detect", "segment"] = Field(description="Kind of that task.")
+    kind: Literal["binary", "multilabel", "multiclass", "detect", "segment"] = Field(description="Kind of that task.")
     metrics: dict[str, float] = Field(description="Metric name to value.")
 
 

@@ -63,6 +63,10 @@ def _level(interval: Mapping[str, Any]) -> str:
 
 def explain_threshold(metrics: Mapping[str, Any], names: Sequence[str]) -> str:
     """How the thresholds of some models were chosen."""
+    if metrics["threshold_rule"] == "most_probable":
+        return (
+            f"An image is predicted to be of its most probable class; no threshold was chosen for {'; '.join(names)}."
+        )
     rule = RULES.get(metrics["threshold_rule"], f"It is chosen by the rule {metrics['threshold_rule']}")
     rule = rule.format(target=format_value(metrics.get("threshold_target")))
     where = "" if metrics["threshold_rule"] == "fixed" else f" on {metrics['threshold_from']}"
@@ -98,6 +102,8 @@ def place_threshold(metrics: Mapping[str, Any]) -> str:
     """Where the threshold comes from, to stand behind the word threshold."""
     if metrics["threshold_rule"] == "fixed":
         return "fixed beforehand"
+    if metrics["threshold_rule"] == "most_probable":
+        return "that makes a class the most probable one"
     return f"chosen beforehand on {metrics['threshold_from']}"
 
 
@@ -105,6 +111,8 @@ def name_threshold(metrics: Mapping[str, Any]) -> str:
     """A threshold, those of several labels, or why there is none."""
     if "thresholds" in metrics:
         return ", ".join(f"{spell(label)} {format_value(value)}" for label, value in metrics["thresholds"].items())
+    if metrics["threshold_rule"] == "most_probable":
+        return "the most probable class"
     threshold = metrics["threshold"]
     return format_value(threshold) if threshold is not None else "undefined"
 

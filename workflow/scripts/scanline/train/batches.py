@@ -27,6 +27,16 @@ def gather(samples: Samples, positions: torch.Tensor, device: torch.device) -> t
     return images.to(device, non_blocking=True), truth.to(device, non_blocking=True)
 
 
+def grey_statistics(samples: Samples, batch: int = 512) -> tuple[float, float]:
+    """Mean and standard deviation of a subset's grey values, in [0, 1], from exact whole-number sums."""
+    histogram = np.zeros(256, dtype=np.int64)
+    for start in range(0, len(samples), batch):
+        histogram += np.bincount(samples.pixels[samples.rows[start : start + batch]].ravel(), minlength=256)
+    values = np.arange(256) / 255
+    mean = float((histogram * values).sum() / histogram.sum())
+    return mean, float(np.sqrt((histogram * (values - mean) ** 2).sum() / histogram.sum()))
+
+
 def normalise(images: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
     """Grey uint8 or float images (b, 1, h, w) in [0, 255] to normalised float32 (b, channels, h, w), channels last."""
     channels = len(mean)

@@ -1,6 +1,7 @@
-"""Networks for image-level tasks, on the loop of `engine`: one question an image, or several at once.
+"""Networks for image-level tasks, on the loop of `engine`: one question an image, several at once, or one of classes.
 
-Both kinds of task are one sigmoid a class. An entry that nobody looked for has no part in the loss.
+One question and several are a sigmoid a class, in whose loss an entry that nobody looked for has no part. Classes that
+exclude another are one softmax. Nothing else differs.
 """
 
 from collections.abc import Mapping
@@ -8,15 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch.nn import functional
 
-from scanline.prepare.samples import Samples, count_known, load_samples, require_both_classes
-from scanline.train.batches import augment, gather, normalise, vary_grey
+from scanline.prepare.samples import Samples, count_known, exclusive_samples, load_samples, require_both_classes
+from scanline.train.batches import augment, gather, grey_statistics, normalise, vary_grey
 from scanline.train.engine import Engine
+from scanline.train.label_losses import class_cross_entropy, known_cross_entropy
 from scanline.train.label_weights import read_class_weights, read_sampler_weights
-from scanline.train.options import Augmentation, ClassifyTask, ModelOptions, MultilabelTask, TrainingOptions
+from scanline.train.options import (
+    Augmentation,
+    ClassifyTask,
+    ImageLevelTask,
+    ModelOptions,
+    MulticlassTask,
+    TrainingOptions,
+)
 from scanline.train.torchvision_classifier import (
     ClassifierSpec,
     build_classifier,
@@ -38,7 +45,7 @@ class Job:
         device: Where to compute.
     """
 
-    task: ClassifyTask | MultilabelTask
+    task: ImageLevelTask
     model: ModelOptions
     training: TrainingOptions
     seed: int
@@ -50,15 +57,15 @@ class LabelWeights:
     """What makes rare classes heard; None for what the task does not ask for.
 
     Attributes:
-        positive: Factor of the positives' loss of each class.
+        classes: Factor of the positives' loss of each class; of classes that exclude another, of their images' loss.
         sampler: Weights by which training images are drawn, shape (n,), float64.
     """
 
-    positive: list[float] | None = None
+    classes: list[float] | None = None
     sampler: torch.Tensor | None = None
 
 
-def classes_of(task: ClassifyTask | MultilabelTask) -> tuple[str, ...]:
+def classes_of(task: ImageLevelTask) -> tuple[str, ...]:
     """The classes that a task predicts, in the order of the network's outputs."""
     return (task.target,) if isinstance(task, ClassifyTask) else task.targets
 
@@ -80,39 +87,19 @@ def fit_classifier(job: Job, inputs: Mapping[str, Path], weights: Path | None, f
             not fit.
     """
     task, classes = job.task, classes_of(job.task)
+    exclusive = isinstance(task, MulticlassTask)
     samples = load_samples(inputs["pixels"], inputs["index"], inputs["labels"], inputs["split"], classes)
+    if exclusive:
+        samples = exclusive_samples(samples, classes, inputs["labels"])
     require_both_classes(samples, ("train", "val"), classes, inputs["split"])
     train = samples["train"]
     rare = LabelWeights(
-        read_class_weights(inputs.get("class_weights"), classes, task.class_weights) if task.class_weights else None,
+        read_class_weights(inputs.get("class_weights"), classes, "balanced" if exclusive else task.class_weights)
+        if task.class_weights
+        else None,
         read_sampler_weights(inputs.get("sampler_weights"), train.image_ids) if task.sampler_weights else None,
     )
     return Trainer(job, train, samples["val"], folder, load_pretrained(weights), rare).fit()
-
-
-def grey_statistics(samples: Samples, batch: int = 512) -> tuple[float, float]:
-    """Mean and standard deviation of a subset's grey values, in [0, 1], from exact whole-number sums."""
-    histogram = np.zeros(256, dtype=np.int64)
-    for start in range(0, len(samples), batch):
-        histogram += np.bincount(samples.pixels[samples.rows[start : start + batch]].ravel(), minlength=256)
-    values = np.arange(256) / 255
-    mean = float((histogram * values).sum() / histogram.sum())
-    return mean, float(np.sqrt((histogram * (values - mean) ** 2).sum() / histogram.sum()))
-
-
-def known_cross_entropy(logits: torch.Tensor, truth: torch.Tensor, positive_weight: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy over the known entries; an unknown entry has neither loss nor gradient.
-
-    Args:
-        logits: Shape (b, classes), float32.
-        truth: Shape (b, classes), float32: 1, 0, or NaN where unknown; at least one entry is known.
-        positive_weight: Factor of the positives' loss, shape (classes,).
-    """
-    known = ~truth.isnan()
-    mean_of_all = functional.binary_cross_entropy_with_logits(
-        logits, truth.nan_to_num(), weight=known.to(logits.dtype), pos_weight=positive_weight
-    )
-    return mean_of_all * (known.numel() / known.sum())
 
 
 class Trainer(Engine):
@@ -136,11 +123,12 @@ class Trainer(Engine):
             mean=mean,
             std=std,
             classes=classes_of(job.task),
+            output="softmax" if isinstance(job.task, MulticlassTask) else "sigmoid",
         )
         torch.manual_seed(job.seed)
         model = build_classifier(self.spec, pretrained)
         super().__init__(model, job.training, job.seed, job.device, folder, len(train), len(val))
-        self.positive_weight = torch.tensor(weights.positive or [1.0] * len(self.spec.classes), device=job.device)
+        self.class_weight = torch.tensor(weights.classes or [1.0] * len(self.spec.classes), device=job.device)
         self.sampler = weights.sampler
 
     def order(self, generator: torch.Generator) -> torch.Tensor:
@@ -156,37 +144,45 @@ class Trainer(Engine):
             images = augment(images, self.job.task.augmentation, generator)
             images = vary_grey(images, self.job.task.augmentation, generator)
         own = self.processes.own(truth)
-        share = own.isfinite().sum() / truth.isfinite().sum()  # of the known entries
+        share = self._weight(own) / self._weight(truth)
         return self.processes.whole(share * self._loss(self.processes.own(images), own))
 
     def _loss(self, images: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         inputs = normalise(images, self.spec.mean, self.spec.std)
         with self.autocast():
             logits = self.network(inputs)
-        return known_cross_entropy(logits.float(), truth, self.positive_weight)
+        loss = class_cross_entropy if self.spec.output == "softmax" else known_cross_entropy
+        return loss(logits.float(), truth, self.class_weight)
+
+    def _weight(self, truth: torch.Tensor) -> torch.Tensor:
+        """What the loss of a batch is a mean over: known entries, or images by the weights of their classes."""
+        return (self.class_weight * truth).sum() if self.spec.output == "softmax" else truth.isfinite().sum()
 
     def validate(self) -> dict[str, float]:
-        """Mean loss over the known entries of val, images as they are."""
-        samples, total = self.val_samples, 0.0
-        known = np.isfinite(samples.truth)
+        """Mean loss of val, images as they are: over known entries, or over images by the weights of their classes."""
+        samples, total, weight = self.val_samples, 0.0, 0.0
         for positions in torch.arange(len(samples)).split(4 * self.training.batch_size):
-            entries = int(known[positions.numpy()].sum())
-            total += float(self._loss(*gather(samples, positions, self.device))) * entries
-        return {"val_loss": total / int(known.sum())}
+            images, truth = gather(samples, positions, self.device)
+            share = float(self._weight(truth))
+            total += float(self._loss(images, truth)) * share
+            weight += share
+        return {"val_loss": total / weight}
 
     def save(self, path: Path) -> None:
         """Write spec and weights."""
         save_classifier(path, self.spec, self.model)
 
     def facts(self) -> dict[str, Any]:
-        """Network, weights at the start, weight of positives; of several labels also what is known of them."""
+        """Network, weights at the start, weights in the loss; of several classes also what is known of them."""
         facts: dict[str, Any] = {"architecture": self.spec.architecture, "weights": self.job.model.weights}
-        weights = [float(weight) for weight in self.positive_weight]
+        weights = [float(weight) for weight in self.class_weight]
         if isinstance(self.job.task, ClassifyTask):
             return facts | {"positive_weight": weights[0]}
         subsets = {"train": self.train_samples, "val": self.val_samples}
         return facts | {
-            "positive_weight": dict(zip(self.spec.classes, weights, strict=True)),
+            "class_weight" if self.spec.output == "softmax" else "positive_weight": dict(
+                zip(self.spec.classes, weights, strict=True)
+            ),
             "labels": {name: count_known(samples, self.spec.classes) for name, samples in subsets.items()},
             "left_out": {name: samples.left_out for name, samples in subsets.items()},
         }

@@ -108,6 +108,27 @@ class MultilabelTask(AugmentableTask):
     )
 
 
+class MulticlassTask(AugmentableTask):
+    """One question a slice with several answers: which of these classes is it? An image shows exactly one of them."""
+
+    kind: Literal["multiclass"] = Field(
+        description="Multi-class classification of images: the classes exclude another."
+    )
+    targets: tuple[str, ...] = Field(
+        min_length=2,
+        description="The study classes to tell apart. An image that shows none of them is in no subset of this task,"
+        " and counted; one that shows two is refused.",
+    )
+    augmentation: Augmentation = Field(default=Augmentation(), description="Of training images only.")
+    class_weights: bool = Field(
+        default=False,
+        description="Weight each image's loss by its class: N / (k n), n of N training images of the class, k classes.",
+    )
+    sampler_weights: bool = Field(
+        default=False, description="Draw training images with replacement, images of rare classes more often."
+    )
+
+
 class DetectTask(AugmentableTask):
     """Where is it: boxes. Images without boxes are background and stay in."""
 
@@ -139,7 +160,8 @@ class SegmentTask(ImageTask):
     augmentation: Augmentation = Field(default=Augmentation(), description="Of training images only.")
 
 
-Task = Annotated[ClassifyTask | MultilabelTask | DetectTask | SegmentTask, Field(discriminator="kind")]
+Task = Annotated[ClassifyTask | MulticlassTask | MultilabelTask | DetectTask | SegmentTask, Field(discriminator="kind")]
+ImageLevelTask = ClassifyTask | MulticlassTask | MultilabelTask
 
 
 class ModelOptions(Options):

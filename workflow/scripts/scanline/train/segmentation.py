@@ -11,9 +11,8 @@ import torch
 from scanline.core.errors import InputError
 from scanline.core.log import logger
 from scanline.prepare.segmentation_samples import MaskSamples, load_mask_samples, require_lesions
-from scanline.train.batches import augment, gather, normalise, vary_grey
+from scanline.train.batches import augment, gather, grey_statistics, normalise, vary_grey
 from scanline.train.engine import Engine
-from scanline.train.image_level import grey_statistics
 from scanline.train.mask_losses import mask_loss, mask_loss_sums
 from scanline.train.options import Augmentation, ModelOptions, SegmentTask, TrainingOptions
 from scanline.train.run import train_in_store

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -31,7 +31,8 @@ class ClassifierSpec(ModelSpec):
         image_size_px: Width and height of the input.
         mean: Subtracted from grey values in [0, 1], one a channel.
         std: Divided by, one a channel.
-        classes: Names of the outputs; each is one sigmoid.
+        classes: Names of the outputs.
+        output: What makes probabilities of the outputs: a sigmoid each, or one softmax where classes exclude another.
     """
 
     architecture: str
@@ -40,6 +41,7 @@ class ClassifierSpec(ModelSpec):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     classes: tuple[str, ...]
+    output: Literal["sigmoid", "softmax"] = "sigmoid"
 
 
 def build_classifier(spec: ClassifierSpec, pretrained: Mapping[str, torch.Tensor] | None = None) -> nn.Module:

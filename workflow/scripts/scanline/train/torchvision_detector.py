@@ -12,6 +12,7 @@ from torch import nn
 
 import scanline.core.torchvision_compat  # noqa: F401  (has to come before torchvision)
 from scanline.core.errors import InputError
+from scanline.train.batches import grey_statistics
 from scanline.train.detection import (
     MAX_DETECTIONS,
     MIN_SCORE,
@@ -24,7 +25,6 @@ from scanline.train.detection import (
 from scanline.train.detection_ap import average_precision
 from scanline.train.detection_batches import Target, augment_with_boxes, gather_boxes
 from scanline.train.engine import Engine
-from scanline.train.image_level import grey_statistics
 from scanline.train.model_file import load_model, save_model
 from scanline.train.options import BoxAugmentation
 from scanline.train.torchvision_classifier import (
