@@ -6,10 +6,12 @@ says: an effusion fills the lower lung, a pneumothorax empties the upper one.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+from scanline.acquire.phantoms.shapes import Grid, Waves, draw_waves
 
 Field = NDArray[np.float32]
 
@@ -17,6 +19,7 @@ LUNG_X, LUNG_Y = 0.40, -0.05
 LUNG_WIDTH, LUNG_HEIGHT = 0.28, 0.60
 DIAPHRAGM = 0.42
 BODY, LUNG, HEART, SPINE = 0.55, 0.20, 0.72, 0.66
+TISSUE = 0.07  # standard deviation of the shade of soft tissue
 MARKED = 0.06  # change of grey from which on a pixel is part of a finding
 
 
@@ -31,6 +34,7 @@ class Chest:
         contrast: Of the exposure, 1 on average.
         from_front: Whether the film stood behind the back (AP): the heart looks larger.
         breasts: Whether soft tissue shades the lower lungs.
+        tissue: Shades the whole chest, as no two are built alike.
     """
 
     size: float
@@ -39,6 +43,7 @@ class Chest:
     contrast: float
     from_front: bool
     breasts: bool
+    tissue: Waves
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class Plane:
 
     x: Field
     y: Field
+    shade: Field
     chest: Chest
     side: float
 
@@ -66,11 +72,24 @@ class Plane:
         return np.clip(sharpness * (1 - distance), 0, 1).astype(np.float32)
 
 
+def draw_person(rng: np.random.Generator, breasts: bool) -> Chest:
+    """Draw a patient's chest, in the middle of a film of middle contrast."""
+    tissue = draw_waves(rng, number=25, shortest_mm=0.35, longest_mm=1.5)
+    return Chest(float(rng.normal(1, 0.06)), float(rng.normal(1, 0.08)), (0.0, 0.0), 1.0, False, breasts, tissue)
+
+
+def expose(rng: np.random.Generator, chest: Chest, from_front: bool) -> Chest:
+    """Draw one exposure of a chest: where it lies on the film, and its contrast."""
+    shift = float(rng.normal(0, 0.04)), float(rng.normal(0, 0.04))
+    return replace(chest, shift=shift, contrast=float(rng.uniform(0.8, 1.15)), from_front=from_front)
+
+
 def draw_plane(rng: np.random.Generator, chest: Chest, size_px: int) -> Plane:
     """Lay the pixels, and choose the lung that one-sided findings are in."""
     centres = ((np.arange(size_px) + 0.5) * 2 / size_px - 1).astype(np.float32)
-    x, y = np.meshgrid(centres - chest.shift[0], centres - chest.shift[1])
-    return Plane(x, y, chest, float(rng.choice([-1.0, 1.0])))
+    x, y = np.meshgrid(centres - np.float32(chest.shift[0]), centres - np.float32(chest.shift[1]))
+    grid = Grid.of(size_px, 2.0, 0.0, chest.shift, 0.0)
+    return Plane(x, y, TISSUE * chest.tissue.at(grid), chest, float(rng.choice([-1.0, 1.0])))
 
 
 def draw_anatomy(plane: Plane, heart: float = 1.0) -> Field:
@@ -91,7 +110,7 @@ def draw_anatomy(plane: Plane, heart: float = 1.0) -> Field:
     for level in np.arange(-0.75, 0.5, 0.16):
         rib = np.abs(y - level - 0.30 * (np.abs(x) - 0.4) ** 2) < 0.02
         grey = grey + np.float32(0.07) * (rib & (np.abs(x) > 0.10) & (np.abs(x) < 0.75))
-    return grey.astype(np.float32)
+    return (grey + plane.shade).astype(np.float32)
 
 
 def _lower(plane: Plane) -> Field:
@@ -200,8 +219,7 @@ def draw_chest(
         x, y = plane.x, plane.y
         marks[ENLARGED] = (np.abs(grey - normal) > MARKED) | (((x - 0.09) / 0.30) ** 2 + ((y - 0.22) / 0.30) ** 2 < 1)
     for name in sorted(set(findings) - {ENLARGED}):
-        one = Plane(plane.x, plane.y, chest, float(rng.choice([-1.0, 1.0])))
-        change = FINDINGS[name](one)
+        change = FINDINGS[name](replace(plane, side=float(rng.choice([-1.0, 1.0]))))
         marks[name] = np.abs(change) > MARKED
         grey = grey + change
     noise = 0.03 * rng.standard_normal(grey.shape)

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from scanline.acquire.options import PhantomSource
-from scanline.acquire.phantoms.chest_xray import ENLARGED, FINDINGS, Chest, draw_chest
+from scanline.acquire.phantoms.chest_xray import ENLARGED, draw_chest, draw_person, expose
 
 VERSION = 1  # raised when what is drawn changes: a phantom of another version is drawn anew
 HEADING = (
@@ -28,7 +28,7 @@ BOX_HEADING = "Image Index,Finding Label,Bbox [x,y,w,h],,,"
 NO_FINDING = "No Finding"
 # Chances that a patient has it: those of an image in the table of 2020, where they are lower, raised so that a small
 # phantom shows each.
-RARE = 0.07
+RARE = 0.05
 CHANCES = {
     "Atelectasis": 0.103,
     ENLARGED: RARE,
@@ -46,7 +46,7 @@ CHANCES = {
     "Pneumothorax": RARE,
 }
 SICKER = 1.4  # chances of test patients against those of the others
-SHOWN = 0.75  # share of a patient's images that show a finding that the patient has
+SHOWN = 0.75  # share of a patient's later images that show a finding that the patient has
 BOXED = {  # as the list of boxes spells them
     "Atelectasis": "Atelectasis",
     ENLARGED: ENLARGED,
@@ -97,15 +97,18 @@ def _draw_patient(folder: Path, options: PhantomSource, number: int) -> list[_Im
     is_test = number % TEST_EVERY[0] < TEST_EVERY[1]
     sex = str(rng.choice(["M", "F"], p=[0.56, 0.44]))
     age = int(rng.integers(5, 85))
-    size, heart = float(rng.normal(1, 0.05)), float(rng.normal(1, 0.06))
-    has = [name for name, chance in CHANCES.items() if rng.random() < chance * (SICKER if is_test else 1)]
+    person = draw_person(rng, breasts=sex == "F")
+    turn = number % (2 * len(CHANCES))  # every other patient has one finding for certain, each in turn
+    has = [
+        name
+        for place, (name, chance) in enumerate(CHANCES.items())
+        if rng.random() < chance * (SICKER if is_test else 1) or place == turn
+    ]
     images = []
     for follow_up in range(min(int(rng.geometric(0.42)), options.slices_per_patient)):
-        findings = tuple(name for name in has if rng.random() < SHOWN)
+        findings = tuple(name for name in has if rng.random() < SHOWN or follow_up == 0)
         view = str(rng.choice(["PA", "AP"], p=[0.6, 0.4] if not findings else [0.4, 0.6]))
-        shift = float(rng.normal(0, 0.03)), float(rng.normal(0, 0.03))
-        chest = Chest(size, heart, shift, float(rng.uniform(0.8, 1.15)), view == "AP", sex == "F")
-        pixels, marks = draw_chest(rng, chest, findings, options.image_size_px)
+        pixels, marks = draw_chest(rng, expose(rng, person, view == "AP"), findings, options.image_size_px)
         name = f"{number:08d}_{follow_up:03d}.png"
         place = folder / f"images_{1 + number * FOLDERS // (options.patients + 1):03d}" / "images"
         Image.fromarray(pixels).save(place / name, compress_level=3)
