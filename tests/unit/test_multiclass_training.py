@@ -17,7 +17,7 @@ from scanline.core.errors import InputError
 from scanline.core.files import write_json
 from scanline.prepare.samples import exclusive_samples, load_samples
 from scanline.train.image_level import Job, Trainer
-from scanline.train.label_losses import class_cross_entropy
+from scanline.train.label_losses import LossShape, as_targets, softmax_loss
 from scanline.train.options import ModelOptions, MulticlassTask, TrainingOptions
 
 TASK = MulticlassTask(kind="multiclass", targets=CLASSES)
@@ -82,7 +82,7 @@ def test_the_loss_is_pytorchs_weighted_cross_entropy():
     logits, weight = torch.randn(9, 3, generator=generator), torch.tensor([0.5, 1.0, 4.0])
     codes = torch.randint(3, (9,), generator=generator)
     ours, theirs = (logits.clone().requires_grad_() for _ in range(2))
-    loss = class_cross_entropy(ours, functional.one_hot(codes, 3).float(), weight)
+    loss = softmax_loss(ours, as_targets(functional.one_hot(codes, 3).float()), weight, LossShape())
     expected = functional.cross_entropy(theirs, codes, weight=weight)
     loss.backward()
     expected.backward()

@@ -13,7 +13,8 @@ import train_classifier
 from scanline.core.errors import InputError
 from scanline.core.files import read_json, write_json
 from scanline.prepare.samples import count_known, load_samples
-from scanline.train.image_level import Job, LabelWeights, Trainer, classes_of, known_cross_entropy
+from scanline.train.image_level import Job, LabelWeights, Trainer, classes_of
+from scanline.train.label_losses import LossShape, as_targets, sigmoid_loss
 from scanline.train.label_weights import read_sampler_weights
 from scanline.train.options import Augmentation, ClassifyTask, ModelOptions, MultilabelTask, TrainingOptions
 
@@ -69,6 +70,10 @@ def predict(patch, files, model, folder, target=LABELS):
     call_script(patch, predict_classifier, options, threads=1, model=model, **inputs, **outputs)
     with np.load(outputs["cams"]) as maps:
         return pd.read_parquet(outputs["scores"]), dict(maps)
+
+
+def known_cross_entropy(logits, truth, weight):
+    return sigmoid_loss(logits, as_targets(truth), weight, LossShape())
 
 
 def draw_entries(seed=0, count=9, classes=3):

@@ -16,11 +16,12 @@ from scanline.split.label_weights import weigh_labels
 from scanline.train import run as training_run
 from scanline.train.batches import grey_statistics
 from scanline.train.device import choose_device, choose_precision
-from scanline.train.engine import epoch_seed, learning_rate_factor
+from scanline.train.engine import epoch_seed
 from scanline.train.image_level import Job, LabelWeights, Trainer, fit_classifier
 from scanline.train.label_weights import read_class_weights
 from scanline.train.model_store import store_key, unneeded_keys, working_folder
 from scanline.train.options import Augmentation, ClassifyTask, ModelOptions, TrainingOptions
+from scanline.train.schedule import cosine_factor
 from scanline.train.torchvision_classifier import load_classifier
 
 TASK = ClassifyTask(
@@ -178,13 +179,13 @@ def test_precision_by_name():
 
 
 def test_learning_rate_warms_up_then_falls_to_zero():
-    factors = [learning_rate_factor(step, 10, 100) for step in range(100)]
+    factors = [cosine_factor(step, 10, 100) for step in range(100)]
     assert factors[0] == pytest.approx(1 / 11)
     assert max(factors) == pytest.approx(1)
     assert int(np.argmax(factors)) == 10
     assert all(a >= b for a, b in itertools.pairwise(factors[10:]))
     assert factors[-1] < 0.001
-    assert learning_rate_factor(55, 10, 100) == pytest.approx(0.5)
+    assert cosine_factor(55, 10, 100) == pytest.approx(0.5)
 
 
 def test_epoch_seeds_differ_and_stay(training_files):

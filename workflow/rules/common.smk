@@ -424,9 +424,9 @@ def train_options(wildcards):
     model = study.models[wildcards.model]
     return as_json(
         {
-            "task": study.tasks[wildcards.task],
+            "task": study.tasks[wildcards.task].model_dump(mode="json", exclude_defaults=True),
             "model": model.network(),
-            "training": model.training_over(study.training),
+            "training": model.training_options(study.training),
         }
     )
 

@@ -21,6 +21,7 @@ from scanline.prepare.detection_set_options import DetectionSet
 from scanline.prepare.options import OfflineAugmentation, PixelOptions
 from scanline.report.kinds import KINDS
 from scanline.split.options import NO_CLASS, SplitOptions, classes_named
+from scanline.train.network_names import is_ultralytics
 from scanline.train.options import (
     AugmentableTask,
     ClassifyTask,
@@ -258,6 +259,7 @@ def check_kinds(studies: Mapping[str, Study]) -> None:
                 )
 
 
+IMAGE_LEVEL = ("binary", "multilabel", "multiclass")  # kinds that one engine trains
 LOOKED = {
     "binary": "looked for",
     "multilabel": "looked for",
@@ -286,7 +288,16 @@ def check_fit(study: Study, task: str, model: str, where: str) -> None:
         InputError: If it is made for another kind.
     """
     kind = study.tasks[task].kind
-    wanted = "classify" if kind in {"binary", "multilabel", "multiclass"} else kind
+    image_level = kind in IMAGE_LEVEL
+    parts = study.models[model].training_over(study.training).accumulation_steps
+    if parts > 1 and not image_level and not is_ultralytics(study.models[model].architecture):
+        raise InputError(
+            where,
+            found=f"{model} for the task {task} of kind {kind}, with training.accumulation_steps {parts}",
+            expected="1: batches of image-level tasks alone are computed in parts",
+            next_step="Give accumulation_steps to the models of image-level tasks, in their own training.",
+        )
+    wanted = "classify" if image_level else kind
     architecture = study.models[model].architecture
     if kind_of_network(architecture) != wanted:
         able = [name for name, other in study.models.items() if kind_of_network(other.architecture) == wanted]

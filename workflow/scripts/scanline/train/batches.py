@@ -37,13 +37,18 @@ def grey_statistics(samples: Samples, batch: int = 512) -> tuple[float, float]:
     return mean, float(np.sqrt((histogram * (values - mean) ** 2).sum() / histogram.sum()))
 
 
-def normalise(images: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
-    """Grey uint8 or float images (b, 1, h, w) in [0, 255] to normalised float32 (b, channels, h, w), channels last."""
+def normalise(
+    images: torch.Tensor,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    memory_format: torch.memory_format = torch.channels_last,
+) -> torch.Tensor:
+    """Grey uint8 or float images (b, 1, h, w) in [0, 255] to normalised float32 (b, channels, h, w)."""
     channels = len(mean)
     scaled = images.to(torch.float32) / 255
     shift = torch.tensor(mean, device=images.device).view(1, channels, 1, 1)
     scale = torch.tensor(std, device=images.device).view(1, channels, 1, 1)
-    return ((scaled - shift) / scale).contiguous(memory_format=torch.channels_last)
+    return ((scaled - shift) / scale).contiguous(memory_format=memory_format)
 
 
 def augment(images: torch.Tensor, options: Augmentation, generator: torch.Generator) -> torch.Tensor:

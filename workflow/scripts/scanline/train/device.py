@@ -48,6 +48,12 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if native else None
 
 
+def be_fast(threads: int) -> None:
+    """Let cuDNN pick its algorithms by timing: equal seeds may then give unequal weights on a GPU."""
+    torch.set_num_threads(threads)
+    torch.backends.cudnn.benchmark = True
+
+
 def be_deterministic(threads: int) -> None:
     """Make equal seeds give equal weights on this machine: fixed threads, no algorithm picked by timing."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # PyTorch notes, "Reproducibility"

@@ -3,6 +3,7 @@
 import math
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ import pandas as pd
 import torch
 from torch import nn
 
+from scanline.core.errors import InputError
 from scanline.core.files import written_aside
 from scanline.core.log import logger, progress
 from scanline.train.device import choose_precision, describe_device
 from scanline.train.model_store import BEST, CHECKPOINT
 from scanline.train.options import TrainingOptions
 from scanline.train.processes import current_processes, require_parts
+from scanline.train.schedule import MovingAverage, cosine_factor, plateau_factor, warm_up
 
 
 @dataclass
@@ -46,12 +49,16 @@ def epoch_seed(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1)
 
 
-def learning_rate_factor(step: int, warmup_steps: float, total_steps: int) -> float:
-    """Linear warm-up to 1, then a half cosine to 0 (Loshchilov and Hutter 2017, SGDR, without restarts)."""
-    if step < warmup_steps:
-        return (step + 1) / (warmup_steps + 1)
-    done = (step - warmup_steps) / max(1.0, total_steps - warmup_steps)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+def make_optimizer(model: nn.Module, training: TrainingOptions) -> torch.optim.Optimizer:
+    """The optimiser that the options ask for, over all weights of a network."""
+    if training.optimizer == "sgd":
+        return torch.optim.SGD(
+            model.parameters(),
+            lr=training.learning_rate,
+            momentum=training.momentum,
+            weight_decay=training.weight_decay,
+        )
+    return torch.optim.AdamW(model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
 
 
 class Engine(ABC):
@@ -72,10 +79,12 @@ class Engine(ABC):
     Attributes:
         criterion: The column of the history that early stopping goes by.
         higher_is_better: Whether a higher criterion is better.
+        can_accumulate: Whether the loss of a batch is a sum over parts of it, see `training_losses`.
     """
 
     criterion = "val_loss"
     higher_is_better = False
+    can_accumulate = False
 
     def __init__(
         self,
@@ -91,13 +100,20 @@ class Engine(ABC):
         self.n_train, self.n_val = n_train, n_val
         self.processes = current_processes()
         require_parts(training.batch_size, n_train, self.processes.count)
+        if training.accumulation_steps > 1 and not self.can_accumulate:
+            raise InputError(
+                "training.accumulation_steps",
+                found=str(training.accumulation_steps),
+                expected="1, as the loss of this network is not a sum over parts of a batch",
+                next_step="Leave it out, or lower batch_size.",
+            )
         model = self.processes.share_norm(model, device)
-        self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.memory_format = torch.channels_last if training.channels_last else torch.contiguous_format
+        self.model = model.to(device, memory_format=self.memory_format)  # type: ignore[call-overload]
+        self.average = None if training.ema_decay is None else MovingAverage(self.model, training.ema_decay)
         self.parallel = self.processes.in_parallel(self.model)
         self.precision = choose_precision(training.precision, device)
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
-        )
+        self.optimizer = make_optimizer(self.model, training)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision is torch.float16)
         self.progress = Progress()
 
@@ -111,6 +127,14 @@ class Engine(ABC):
             positions: Of the batch's images within train, shape (b,), int64.
             generator: For augmentation; on the CPU.
         """
+
+    def training_losses(self, positions: torch.Tensor, generator: torch.Generator) -> Iterator[torch.Tensor]:
+        """Losses whose sum is that of the batch, each to be followed backwards before the next is made."""
+        yield self.training_loss(positions, generator)
+
+    def pretrained_layers(self) -> list[nn.Module]:
+        """What is held still in the first `frozen_epochs`: the weights that each of these layers has of its own."""
+        return []
 
     @abstractmethod
     def validate(self) -> dict[str, float]:
@@ -130,8 +154,15 @@ class Engine(ABC):
 
     @property
     def network(self) -> nn.Module:
-        """The network to call: in training that of all processes, whose gradients are averaged."""
-        return self.model if self.parallel is None or not torch.is_grad_enabled() else self.parallel
+        """The network to call: in training that of all processes, whose gradients are averaged; else the kept one."""
+        if not torch.is_grad_enabled():
+            return self.kept
+        return self.model if self.parallel is None else self.parallel
+
+    @property
+    def kept(self) -> nn.Module:
+        """The network that is measured on val and kept: the average of the weights where the options ask for one."""
+        return self.model if self.average is None else self.average.model
 
     def autocast(self) -> torch.autocast:
         """The precision of the forward pass."""
@@ -179,7 +210,7 @@ class Engine(ABC):
             self.progress.best, self.progress.best_epoch = value, epoch
         if is_best and self.processes.is_first:
             with written_aside(self.folder / BEST) as aside:
-                torch.save(self.model.state_dict(), aside)
+                torch.save(self.kept.state_dict(), aside)
         self.progress.epoch = epoch
         self.progress.images += seen
         self.progress.train_seconds += seconds
@@ -205,18 +236,44 @@ class Engine(ABC):
         total = torch.zeros((), device=self.device, dtype=torch.float64)
         count = 0
         self.model.train()
+        self._freeze(epoch <= self.training.frozen_epochs)
         for number, positions in enumerate(progress(batches, unit="batch") if self.processes.is_first else batches):
             step = (epoch - 1) * steps + number
-            factor = learning_rate_factor(step, self.training.warmup_epochs * steps, self.training.epochs * steps)
-            self.optimizer.param_groups[0]["lr"] = self.training.learning_rate * factor
-            loss = self.training_loss(positions, generator)
+            self.optimizer.param_groups[0]["lr"] = self.training.learning_rate * self._rate_factor(step, steps)
             self.optimizer.zero_grad(set_to_none=True)
-            self.scaler.scale(loss).backward()
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-            total += loss.detach() * len(positions)
+            for loss in self.training_losses(positions, generator):
+                self.scaler.scale(loss).backward()
+                total += loss.detach() * len(positions)
+            self._step()
             count += len(positions)
         return float(total) / count, count
+
+    def _step(self) -> None:
+        if self.training.gradient_clip_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.training.gradient_clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.average is not None:
+            self.average.update(self.model)
+
+    def _rate_factor(self, step: int, steps: int) -> float:
+        """What the peak learning rate is multiplied by at a step, counted over all epochs of so many steps."""
+        training = self.training
+        if training.schedule == "cosine":
+            return cosine_factor(step, training.warmup_epochs * steps, training.epochs * steps)
+        sign = -1 if self.higher_is_better else 1
+        values = [sign * row[self.criterion] for row in self.progress.history]
+        scale = plateau_factor(values, training.plateau_factor, training.plateau_patience_epochs)
+        return warm_up(step, training.warmup_epochs * steps) * scale
+
+    def _freeze(self, frozen: bool) -> None:
+        """Hold the pretrained layers still, statistics of batch norm included, or let them learn."""
+        for layer in self.pretrained_layers() if self.training.frozen_epochs else []:
+            for parameter in layer.parameters(recurse=False):
+                parameter.requires_grad_(not frozen)
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                layer.train(not frozen)
 
     def _batches(self, generator: torch.Generator) -> list[torch.Tensor]:
         """The epoch's order cut into batches.
@@ -237,6 +294,7 @@ class Engine(ABC):
                     "optimizer": self.optimizer.state_dict(),
                     "scaler": self.scaler.state_dict(),
                     "progress": asdict(self.progress),
+                    **({} if self.average is None else {"average": self.average.state()}),
                 },
                 aside,
             )
@@ -250,6 +308,8 @@ class Engine(ABC):
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])
         self.progress = Progress(**saved["progress"])
+        if self.average is not None:
+            self.average.load(saved["average"])
         logger.info("resumed after epoch %d from %s", self.progress.epoch, path)
 
     def _facts(self, wall_seconds: float) -> dict[str, Any]:

@@ -4,17 +4,20 @@ One question and several are a sigmoid a class, in whose loss an entry that nobo
 exclude another are one softmax. Nothing else differs.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import nn
 
 from scanline.prepare.samples import Samples, count_known, exclusive_samples, load_samples, require_both_classes
 from scanline.train.batches import augment, gather, grey_statistics, normalise, vary_grey
 from scanline.train.engine import Engine
-from scanline.train.label_losses import class_cross_entropy, known_cross_entropy
+from scanline.train.label_losses import LossShape, Targets, as_targets, mix_targets, sigmoid_loss, softmax_loss
+from scanline.train.label_metrics import measure_val
 from scanline.train.label_weights import read_class_weights, read_sampler_weights
 from scanline.train.options import (
     Augmentation,
@@ -27,6 +30,7 @@ from scanline.train.options import (
 from scanline.train.torchvision_classifier import (
     ClassifierSpec,
     build_classifier,
+    head_of,
     input_statistics,
     save_classifier,
 )
@@ -102,8 +106,32 @@ def fit_classifier(job: Job, inputs: Mapping[str, Path], weights: Path | None, f
     return Trainer(job, train, samples["val"], folder, load_pretrained(weights), rare).fit()
 
 
+def mix_images(
+    images: torch.Tensor, targets: Targets, alpha: float, generator: torch.Generator
+) -> tuple[torch.Tensor, Targets]:
+    """Mix each image of a batch with another one, and their targets alike (mixup, Zhang et al., ICLR (2018)).
+
+    Args:
+        images: Shape (b, 1, h, w), uint8 or float32.
+        targets: Of the images.
+        alpha: Each share is drawn from Beta(alpha, alpha).
+        generator: On the CPU.
+
+    Returns:
+        Images, float32, and targets, of the same shapes.
+    """
+    seed = int(torch.randint(2**62, (1,), generator=generator))
+    share = torch.from_numpy(np.random.default_rng(seed).beta(alpha, alpha, len(images)).astype(np.float32))
+    partner = torch.randperm(len(images), generator=generator).to(images.device)
+    share = share.to(images.device)
+    grey, own = images.float(), share.view(-1, 1, 1, 1)
+    return own * grey + (1 - own) * grey[partner], mix_targets(targets, partner, share)
+
+
 class Trainer(Engine):
     """Trains one classifier in a folder of the model store."""
+
+    can_accumulate = True
 
     def __init__(
         self,
@@ -115,7 +143,8 @@ class Trainer(Engine):
         weights: LabelWeights = LabelWeights(),
     ) -> None:
         self.job, self.train_samples, self.val_samples = job, train, val
-        mean, std = input_statistics(job.model.weights, job.model.channels, *grey_statistics(train))
+        statistics = grey_statistics(train)
+        mean, std = input_statistics(job.model.weights, job.model.channels, *statistics, job.model.statistics)
         self.spec = ClassifierSpec(
             architecture=job.model.architecture,
             channels=job.model.channels,
@@ -125,6 +154,13 @@ class Trainer(Engine):
             classes=classes_of(job.task),
             output="softmax" if isinstance(job.task, MulticlassTask) else "sigmoid",
         )
+        task = job.task
+        self.exclusive = self.spec.output == "softmax"
+        self.shape = LossShape(
+            task.loss, task.focal_gamma, *task.asymmetric_gamma, task.asymmetric_margin, task.label_smoothing
+        )
+        if task.stop_on != "val_loss":
+            self.criterion, self.higher_is_better = f"val_{task.stop_on}", True
         torch.manual_seed(job.seed)
         model = build_classifier(self.spec, pretrained)
         super().__init__(model, job.training, job.seed, job.device, folder, len(train), len(val))
@@ -137,36 +173,67 @@ class Trainer(Engine):
             return super().order(generator)
         return torch.multinomial(self.sampler, self.n_train, replacement=True, generator=generator)
 
+    def pretrained_layers(self) -> list[nn.Module]:
+        """All but the head."""
+        head = self.model.get_submodule(head_of(self.model))
+        return [layer for layer in self.model.modules() if layer is not head]
+
     def training_loss(self, positions: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Mean cross-entropy of a batch, augmented."""
+        """Mean loss of a batch, augmented."""
+        return torch.stack(list(self.training_losses(positions, generator))).sum()
+
+    def training_losses(self, positions: torch.Tensor, generator: torch.Generator) -> Iterator[torch.Tensor]:
+        """Losses of the parts of a batch, all of which is drawn, augmented and mixed at once."""
         images, truth = gather(self.train_samples, positions, self.device)
-        if self.job.task.augmentation != Augmentation():
-            images = augment(images, self.job.task.augmentation, generator)
-            images = vary_grey(images, self.job.task.augmentation, generator)
-        own = self.processes.own(truth)
-        share = self._weight(own) / self._weight(truth)
-        return self.processes.whole(share * self._loss(self.processes.own(images), own))
+        task = self.job.task
+        if task.augmentation != Augmentation():
+            images = augment(images, task.augmentation, generator)
+            images = vary_grey(images, task.augmentation, generator)
+        targets = as_targets(truth)
+        if task.mixup_alpha > 0:
+            images, targets = mix_images(images, targets, task.mixup_alpha, generator)
+        total, own = self._weight(targets), self.processes.own(torch.arange(len(images), device=self.device))
+        parts = min(self.training.accumulation_steps, max(1, len(images) // (2 * self.processes.count)))
+        for rows in own.tensor_split(parts):
+            part = Targets(targets.truth[rows], targets.weight[rows])
+            share = self._weight(part) / total
+            yield self.processes.whole(share * self._loss(self._logits(images[rows]), part, self.shape))
 
-    def _loss(self, images: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        inputs = normalise(images, self.spec.mean, self.spec.std)
+    def _logits(self, images: torch.Tensor) -> torch.Tensor:
+        inputs = normalise(images, self.spec.mean, self.spec.std, self.memory_format)
         with self.autocast():
-            logits = self.network(inputs)
-        loss = class_cross_entropy if self.spec.output == "softmax" else known_cross_entropy
-        return loss(logits.float(), truth, self.class_weight)
+            logits: torch.Tensor = self.network(inputs)
+        return logits.float()
 
-    def _weight(self, truth: torch.Tensor) -> torch.Tensor:
+    def _loss(self, logits: torch.Tensor, targets: Targets, shape: LossShape) -> torch.Tensor:
+        loss = softmax_loss if self.exclusive else sigmoid_loss
+        return loss(logits, targets, self.class_weight, shape)
+
+    def _weight(self, targets: Targets) -> torch.Tensor:
         """What the loss of a batch is a mean over: known entries, or images by the weights of their classes."""
-        return (self.class_weight * truth).sum() if self.spec.output == "softmax" else truth.isfinite().sum()
+        return (self.class_weight * targets.truth).sum() if self.exclusive else targets.weight.sum()
 
     def validate(self) -> dict[str, float]:
-        """Mean loss of val, images as they are: over known entries, or over images by the weights of their classes."""
+        """Mean loss of val without smoothing, images as they are, and what early stopping goes by.
+
+        The loss is a mean over known entries, or over images by the weights of their classes.
+        """
         samples, total, weight = self.val_samples, 0.0, 0.0
+        shape = replace(self.shape, smoothing=0.0)
+        found = []
         for positions in torch.arange(len(samples)).split(4 * self.training.batch_size):
             images, truth = gather(samples, positions, self.device)
-            share = float(self._weight(truth))
-            total += float(self._loss(images, truth)) * share
+            targets, logits = as_targets(truth), self._logits(images)
+            share = float(self._weight(targets))
+            total += float(self._loss(logits, targets, shape)) * share
             weight += share
-        return {"val_loss": total / weight}
+            found.append(logits.softmax(dim=1) if self.exclusive else logits.sigmoid())
+        measured = {"val_loss": total / weight}
+        if self.criterion != "val_loss":
+            probability = torch.cat(found).double().cpu().numpy()
+            name = self.job.task.stop_on
+            measured[self.criterion] = measure_val(name, samples.truth, probability, exclusive=self.exclusive)
+        return measured
 
     def save(self, path: Path) -> None:
         """Write spec and weights."""
@@ -180,9 +247,7 @@ class Trainer(Engine):
             return facts | {"positive_weight": weights[0]}
         subsets = {"train": self.train_samples, "val": self.val_samples}
         return facts | {
-            "class_weight" if self.spec.output == "softmax" else "positive_weight": dict(
-                zip(self.spec.classes, weights, strict=True)
-            ),
+            "class_weight" if self.exclusive else "positive_weight": dict(zip(self.spec.classes, weights, strict=True)),
             "labels": {name: count_known(samples, self.spec.classes) for name, samples in subsets.items()},
             "left_out": {name: samples.left_out for name, samples in subsets.items()},
         }

@@ -4,6 +4,8 @@ Of torchvision's classification models inception_v3 and googlenet are left out: 
 engine does not train. Of its detectors those for masks and keypoints are. Tests compare the lists with the libraries'.
 """
 
+import re
+
 CLASSIFICATION_MODELS = (
     "alexnet",
     "convnext_base",
@@ -108,6 +110,12 @@ BACKBONES = {  # of the detectors: the classification network whose ImageNet wei
     "ssdlite320_mobilenet_v3_large": "mobilenet_v3_large",
 }
 ULTRALYTICS_NAME = r"yolov5[nsmlx]u|yolov8[nsmlx]|yolo(?:11|12|26)[nsmlx]"
+
+
+def is_ultralytics(architecture: str) -> bool:
+    """Whether a network is one of ultralytics'."""
+    return re.fullmatch(ULTRALYTICS_NAME, architecture) is not None
+
 
 SEGMENTATION_ARCHITECTURES = (
     "deeplabv3",

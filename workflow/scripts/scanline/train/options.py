@@ -1,7 +1,7 @@
 """What is trained, and how."""
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -13,6 +13,8 @@ from scanline.train.network_names import (
     SEGMENTATION_ARCHITECTURES,
     ULTRALYTICS_NAME,
 )
+
+StopOn = Literal["val_loss", "auroc", "f1", "accuracy"]
 
 
 class BoxAugmentation(Options):
@@ -28,9 +30,30 @@ class BoxAugmentation(Options):
     )
 
 
+# Small changes that leave a finding where a reader would look for it. Heads are turned, moved and windowed a little
+# differently from scan to scan, and their sides are alike but for the finding; the sides of a chest are not. Nothing is
+# turned upside down.
+POLICIES: dict[str, dict[str, float | bool]] = {
+    "head_ct": {
+        "horizontal_flip": True,
+        "crop_min_scale": 0.8,
+        "rotation_degrees": 10.0,
+        "contrast": 0.15,
+        "brightness": 0.05,
+    },
+    "chest_xray": {"crop_min_scale": 0.8, "rotation_degrees": 7.0, "contrast": 0.2, "brightness": 0.1},
+}
+
+
 class Augmentation(BoxAugmentation):
     """Random changes of training images, drawn anew each epoch; val and test are never changed."""
 
+    policy: Literal["head_ct", "chest_xray"] | None = Field(
+        default=None,
+        description="Values for the options that are not given here. head_ct: horizontal_flip, crop_min_scale 0.8,"
+        " rotation_degrees 10, contrast 0.15, brightness 0.05. chest_xray: crop_min_scale 0.8, rotation_degrees 7,"
+        " contrast 0.2, brightness 0.1, no flip. They then stand as if given, and policy is null.",
+    )
     rotation_degrees: float = Field(
         default=0.0,
         ge=0,
@@ -49,6 +72,14 @@ class Augmentation(BoxAugmentation):
         lt=1,
         description="Shift grey values by a random amount of up to this share of their range, either way.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_policy(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("policy") not in POLICIES:
+            return values
+        given = {key: value for key, value in values.items() if key != "policy"}
+        return {**POLICIES[values["policy"]], **given}
 
 
 class ImageTask(Options):
@@ -78,37 +109,72 @@ class AugmentableTask(ImageTask):
         return self
 
 
-class ClassifyTask(AugmentableTask):
+class ImageLevelOptions(AugmentableTask):
+    """How networks of image-level tasks learn."""
+
+    augmentation: Augmentation = Field(default=Augmentation(), description="Of training images only.")
+    sampler_weights: bool = Field(
+        default=False,
+        description="Draw training images with replacement, images of rare classes more often: by the largest weight"
+        " N / (k n) of the classes that an image shows. Val and test are taken as they are.",
+    )
+    loss: Literal["cross_entropy", "focal", "asymmetric"] = Field(
+        default="cross_entropy",
+        description="Cross-entropy, focal (Lin et al. 2017), or asymmetric (Ridnik et al. 2021; not of multiclass"
+        " tasks). What is unknown has no part in it.",
+    )
+    focal_gamma: float = Field(default=2.0, ge=0, description="Focal loss: exponent of 1 - probability of the truth.")
+    asymmetric_gamma: tuple[float, float] = Field(
+        default=(0.0, 4.0), description="Asymmetric loss: exponents for positives and for negatives, at least 0."
+    )
+    asymmetric_margin: float = Field(
+        default=0.05, ge=0, lt=1, description="Asymmetric loss: what the probability of negatives is lowered by."
+    )
+    label_smoothing: float = Field(
+        default=0.0, ge=0, lt=1, description="Share of each target that is spread evenly over its alternatives."
+    )
+    mixup_alpha: float = Field(
+        default=0.0,
+        ge=0,
+        description="Mix each training image with another of its batch, by a share drawn from Beta(alpha, alpha)"
+        " (Zhang et al. 2018); 0: no mixing.",
+    )
+    stop_on: StopOn = Field(
+        default="val_loss",
+        description="What early stopping and a plateau schedule go by on val: the loss, or the mean over classes of"
+        " AUROC, F1 or accuracy (at 0.5, or of the most probable class).",
+    )
+
+    @model_validator(mode="after")
+    def _gammas_fit(self) -> Self:
+        if min(self.asymmetric_gamma) < 0:
+            raise ValueError("two exponents of at least 0 as asymmetric_gamma")
+        return self
+
+
+class ClassifyTask(ImageLevelOptions):
     """One question a slice: is the class there? Images where nobody looked are left out."""
 
     kind: Literal["binary"] = Field(description="Binary classification of images.")
     target: str = Field(description="The study class to predict.")
-    augmentation: Augmentation = Field(default=Augmentation(), description="Of training images only.")
     class_weights: bool = Field(
         default=False, description="Weight the loss of positives by negatives / positives of train."
     )
-    sampler_weights: bool = Field(
-        default=False, description="Draw training images with replacement, images of rare classes more often."
-    )
 
 
-class MultilabelTask(AugmentableTask):
+class MultilabelTask(ImageLevelOptions):
     """Several questions a slice at once; a label that is unknown on an image is left out of the loss there."""
 
     kind: Literal["multilabel"] = Field(description="Multi-label classification of images.")
     targets: tuple[str, ...] = Field(min_length=2, description="The study classes to predict.")
-    augmentation: Augmentation = Field(default=Augmentation(), description="Of training images only.")
     class_weights: bool | Literal["balanced"] = Field(
         default=False,
         description="Weight each label's positives, by numbers of train. true: negatives / positives. balanced:"
         " N / (k n), N images with a known label, n that show it, k labels of the study.",
     )
-    sampler_weights: bool = Field(
-        default=False, description="Draw training images with replacement, images of rare labels more often."
-    )
 
 
-class MulticlassTask(AugmentableTask):
+class MulticlassTask(ImageLevelOptions):
     """One question a slice with several answers: which of these classes is it? An image shows exactly one of them."""
 
     kind: Literal["multiclass"] = Field(
@@ -119,14 +185,18 @@ class MulticlassTask(AugmentableTask):
         description="The study classes to tell apart. An image that shows none of them is in no subset of this task,"
         " and counted; one that shows two is refused.",
     )
-    augmentation: Augmentation = Field(default=Augmentation(), description="Of training images only.")
     class_weights: bool = Field(
         default=False,
         description="Weight each image's loss by its class: N / (k n), n of N training images of the class, k classes.",
     )
-    sampler_weights: bool = Field(
-        default=False, description="Draw training images with replacement, images of rare classes more often."
-    )
+
+    @model_validator(mode="after")
+    def _loss_fits(self) -> Self:
+        if self.loss == "asymmetric":
+            raise ValueError(
+                "loss cross_entropy or focal: the asymmetric loss is of labels that do not exclude another"
+            )
+        return self
 
 
 class DetectTask(AugmentableTask):
@@ -181,6 +251,12 @@ class ModelOptions(Options):
         " outputs for COCO's classes are left out), none, or a file of a state dict.",
     )
     channels: Literal[1, 3] = Field(default=3, description="Input channels; 3 repeats the grey image.")
+    statistics: Literal["auto", "imagenet", "train"] = Field(
+        default="auto",
+        description="Mean and standard deviation that images are normalised by: ImageNet's (of 3 channels), or those of"
+        " the training images. auto: ImageNet's for its weights with 3 channels. Of image-level tasks and"
+        " segmentation.",
+    )
 
     @field_validator("architecture")
     @classmethod
@@ -201,6 +277,10 @@ class ModelOptions(Options):
             name = self.encoder or self.architecture
             others = "coco, none" if kind_of_network(self.architecture) == "detect" else "none"
             raise ValueError(f"no ImageNet weights are known for {name}: set weights to {others}, or to a file")
+        if self.statistics != "auto" and kind_of_network(self.architecture) == "detect":
+            raise ValueError("no statistics: detectors are normalised as their weights ask")
+        if self.statistics == "imagenet" and self.channels == 1:
+            raise ValueError("statistics auto or train: ImageNet's are of 3 channels")
         if self.weights == "coco" and kind_of_network(self.architecture) != "detect":
             raise ValueError(f"{self.architecture} is no detector, and coco has weights of detectors: set imagenet")
         return self
@@ -226,6 +306,25 @@ def kind_of_network(architecture: str) -> Literal["classify", "detect", "segment
     return "segment" if architecture in SEGMENTATION_ARCHITECTURES else None
 
 
+# What ultralytics, which has a loop of its own, does not read: it is not told of them, and a model of its that gives
+# one is refused.
+ENGINE_OPTIONS = frozenset(
+    {
+        "optimizer",
+        "momentum",
+        "schedule",
+        "plateau_factor",
+        "plateau_patience_epochs",
+        "gradient_clip_norm",
+        "accumulation_steps",
+        "ema_decay",
+        "frozen_epochs",
+        "channels_last",
+        "deterministic",
+    }
+)
+
+
 class TrainingOptions(Options):
     """How much and how: the same for all models of a study, but for what a model changes for itself."""
 
@@ -233,12 +332,60 @@ class TrainingOptions(Options):
     patience_epochs: int = Field(
         default=8,
         ge=1,
-        description="Stop after this many epochs without a lower val loss; the best epoch is kept.",
+        description="Stop after this many epochs without a better val; the best epoch is kept.",
     )
     batch_size: int = Field(default=32, ge=1, description="Images a step.")
-    learning_rate: float = Field(default=3e-4, gt=0, description="Peak learning rate of AdamW.")
-    weight_decay: float = Field(default=0.05, ge=0, description="AdamW's decoupled weight decay.")
-    warmup_epochs: float = Field(default=1.0, ge=0, description="Linear warm-up before the cosine decay.")
+    learning_rate: float = Field(default=3e-4, gt=0, description="Peak learning rate.")
+    weight_decay: float = Field(
+        default=0.05, ge=0, description="Weight decay: decoupled with adamw, added to the gradient with sgd."
+    )
+    warmup_epochs: float = Field(default=1.0, ge=0, description="Linear warm-up before the schedule.")
+    optimizer: Literal["adamw", "sgd"] = Field(default="adamw", description="AdamW, or SGD with momentum.")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="Momentum of sgd.")
+    schedule: Literal["cosine", "plateau"] = Field(
+        default="cosine",
+        description="Learning rate after the warm-up: a half cosine to 0 at the last epoch, or lowered whenever val has"
+        " not become better for more than plateau_patience_epochs.",
+    )
+    plateau_factor: float = Field(
+        default=0.1, gt=0, lt=1, description="What the plateau schedule multiplies the learning rate by."
+    )
+    plateau_patience_epochs: int = Field(
+        default=3, ge=0, description="Epochs without a better val that the plateau schedule bears."
+    )
+    gradient_clip_norm: float | None = Field(
+        default=None, gt=0, description="Scale gradients down to this norm of all of them together; null: never."
+    )
+    accumulation_steps: int = Field(
+        default=1,
+        ge=1,
+        description="Parts that each batch is computed in, for batches that do not fit the GPU: the step is that of the"
+        " whole batch, but batch norm sees the parts. Of image-level tasks alone.",
+    )
+    ema_decay: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Measure and keep an exponential moving average of the weights with this decay a step; null: the"
+        " weights themselves.",
+    )
+    frozen_epochs: int = Field(
+        default=0,
+        ge=0,
+        description="Epochs at the start in which only the new layers learn: the head of a classifier, all but the"
+        " encoder of a segmentation network or the backbone of a torchvision detector.",
+    )
+    channels_last: bool = Field(default=True, description="Memory format of the network and its images.")
+    deterministic: bool = Field(
+        default=True,
+        description="Equal seeds give equal weights on one machine. false lets cuDNN pick its algorithms by timing.",
+    )
+    repeat: int = Field(
+        default=0,
+        ge=0,
+        description="Number of a repeat, which is trained for itself: a model that differs from another in this alone"
+        " shows whether equal seeds give equal weights.",
+    )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
         description="Autocast type. auto: bfloat16 where the device computes with it natively, else float32.",

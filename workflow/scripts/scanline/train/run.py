@@ -11,7 +11,7 @@ from scanline.core.files import read_json
 from scanline.core.log import logger
 from scanline.core.options import Options
 from scanline.core.versions import describe_environment, git_commit, package_versions
-from scanline.train.device import be_deterministic, choose_device, describe_device
+from scanline.train.device import be_deterministic, be_fast, choose_device, describe_device
 from scanline.train.model_store import finish, is_finished, link_outputs, store_key, working_folder
 from scanline.train.options import ModelOptions, TrainingOptions
 from scanline.train.processes import (
@@ -68,27 +68,28 @@ def train_in_store(
     device = choose_device(training.device)
     started_in = folder_of_process()
     if started_in is not None:
-        _fit_with_others(fit, started_in, device, threads)
+        _fit_with_others(fit, started_in, device, threads, deterministic=training.deterministic)
         return
     check_receipt(receipt)
     count = count_processes(gpus, device)
-    options = {
-        part: value.model_dump(mode="json")
-        for part, value in (("task", task), ("model", model), ("training", training))
-    }
-    key = store_key(options, {**inputs, **({"weights": weights} if weights else {})}, code, seed)
+    parts: dict[str, Options] = {"task": task, "model": model, "training": training}
+    key = store_key(given_options(parts), {**inputs, **({"weights": weights} if weights else {})}, code, seed)
     with working_folder(store, key) as folder:
         if is_finished(folder):
             logger.info("already trained: linked from %s", folder)
         else:
-            facts = _fit_alone(fit, folder, device, threads) if count == 1 else fit_in_processes(folder, count)
+            facts = (
+                _fit_alone(fit, folder, device, threads, deterministic=training.deterministic)
+                if count == 1
+                else fit_in_processes(folder, count)
+            )
             finish(
                 folder,
                 {
                     **facts,
                     "store_key": key,
                     "code": code,
-                    "options": options,
+                    "options": {name: part.model_dump(mode="json") for name, part in parts.items()},
                     "versions": package_versions(*packages),
                     "environment": describe_environment()["digest"],
                     "git_commit": git_commit(),
@@ -98,16 +99,25 @@ def train_in_store(
         link_outputs(folder, outputs)
 
 
-def _fit_alone(fit: Fit, folder: Path, device: torch.device, threads: int) -> dict[str, Any]:
-    be_deterministic(threads)
+def given_options(parts: Mapping[str, Options]) -> dict[str, Any]:
+    """What decides a training's outcome beside code, inputs and seed: the options that differ from their defaults.
+
+    The defaults are code, and so part of its digest: a new option changes no key where it is not given.
+    """
+    return {name: part.model_dump(mode="json", exclude_defaults=True) for name, part in parts.items()}
+
+
+def _fit_alone(fit: Fit, folder: Path, device: torch.device, threads: int, *, deterministic: bool) -> dict[str, Any]:
+    (be_deterministic if deterministic else be_fast)(threads)
     logger.info("training on %s", describe_device(device))
     return fit(folder, device)
 
 
-def _fit_with_others(fit: Fit, folder: Path, device: torch.device, threads: int) -> None:
+def _fit_with_others(fit: Fit, folder: Path, device: torch.device, threads: int, *, deterministic: bool) -> None:
     """What a process does that `fit_in_processes` started."""
     with joined(folder, device) as own:
-        tell_facts(folder, _fit_alone(fit, folder, own, max(1, threads // current_processes().count)))
+        share = max(1, threads // current_processes().count)
+        tell_facts(folder, _fit_alone(fit, folder, own, share, deterministic=deterministic))
 
 
 def check_receipt(path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from scanline.core.errors import InputError
 from scanline.core.log import logger
@@ -128,7 +129,8 @@ class SegmentationTrainer(Engine):
                 next_step="Add encoder to the model in the study file.",
             )
         self.job, self.train_samples, self.val_samples = job, train, val
-        mean, std = input_statistics(job.model.weights, job.model.channels, *grey_statistics(train))
+        statistics = grey_statistics(train)
+        mean, std = input_statistics(job.model.weights, job.model.channels, *statistics, job.model.statistics)
         self.spec = SegmenterSpec(
             architecture=job.model.architecture,
             encoder=job.model.encoder,
@@ -157,10 +159,14 @@ class SegmentationTrainer(Engine):
         return mask_loss(loss, self.processes.whole(sums))
 
     def _logits(self, images: torch.Tensor) -> torch.Tensor:
-        inputs = normalise(images, self.spec.mean, self.spec.std)
+        inputs = normalise(images, self.spec.mean, self.spec.std, self.memory_format)
         with self.autocast():
             logits: torch.Tensor = self.network(inputs)
         return logits.float()
+
+    def pretrained_layers(self) -> list[nn.Module]:
+        """Those of the encoder."""
+        return list(self.model.get_submodule("encoder").modules())
 
     def validate(self) -> dict[str, float]:
         """Loss of all of val at once, and Dice of all its pixels at probability 0.5, images as they are."""

@@ -1,10 +1,13 @@
 """An entry of `models` in a study file: a network, and how its training differs from the study's."""
 
-from typing import Any
+import json
+from collections.abc import Mapping
+from typing import Any, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from scanline.train.options import ModelOptions, TrainingOptions
+from scanline.train.network_names import is_ultralytics
+from scanline.train.options import ENGINE_OPTIONS, ModelOptions, TrainingOptions
 
 
 class StudyModel(ModelOptions):
@@ -23,12 +26,45 @@ class StudyModel(ModelOptions):
             raise ValueError("options of training other than device, which is the same for all models of a study")
         return training
 
+    @model_validator(mode="after")
+    def _read_by_its_loop(self) -> Self:
+        given = set() if self.training is None else self.training.model_fields_set & ENGINE_OPTIONS
+        if given and is_ultralytics(self.architecture):
+            raise ValueError(
+                f"no {', '.join(sorted(given))} in training: {self.architecture} is trained by ultralytics"
+            )
+        return self
+
     def network(self) -> dict[str, Any]:
-        """The network alone, plain values: the fields of `ModelOptions`."""
-        return self.model_dump(mode="json", include=set(ModelOptions.model_fields))
+        """The network alone, plain values: the fields of `ModelOptions` that differ from their defaults."""
+        return self.model_dump(mode="json", include=set(ModelOptions.model_fields), exclude_defaults=True)
 
     def training_over(self, training: TrainingOptions) -> TrainingOptions:
         """The study's `training` with this network's own options laid over it."""
         if self.training is None:
             return training
         return TrainingOptions(**{**training.model_dump(), **self.training.model_dump(exclude_unset=True)})
+
+    def training_options(self, training: TrainingOptions) -> dict[str, Any]:
+        """`training_over`, plain values: those that differ from their defaults, and that the network's loop reads."""
+        left_out = set(ENGINE_OPTIONS) if is_ultralytics(self.architecture) else set()
+        return self.training_over(training).model_dump(mode="json", exclude_defaults=True, exclude=left_out)
+
+
+def repeats(models: Mapping[str, StudyModel]) -> dict[str, str]:
+    """The models that repeat another one, and which: they differ in the number of the repeat alone.
+
+    Args:
+        models: The study's, by name.
+
+    Returns:
+        Name of each repeat to the name of the model with the lowest number, in the order of `models`.
+    """
+    groups: dict[str, list[tuple[int, str]]] = {}
+    for name, model in models.items():
+        number = 0 if model.training is None else model.training.repeat
+        values = model.model_dump(mode="json", exclude_unset=True)
+        values["training"] = {key: value for key, value in (values.get("training") or {}).items() if key != "repeat"}
+        groups.setdefault(json.dumps(values, sort_keys=True), []).append((number, name))
+    originals = {name: min(group)[1] for group in groups.values() for _, name in group}
+    return {name: originals[name] for name in models if originals[name] != name}

@@ -104,32 +104,37 @@ def set_input_channels(model: nn.Module, channels: int) -> None:
     setattr(parent, attribute, grey)
 
 
+def head_of(model: nn.Module) -> str:
+    """Name of the layer that makes the outputs: the last linear layer, in SqueezeNet the last convolution."""
+    linear: list[str] = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
+    convolutions = [name for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d)]
+    return (linear or convolutions)[-1]
+
+
 def _set_outputs(model: nn.Module, outputs: int) -> None:
-    """Replace the last linear layer (in SqueezeNet the last convolution) by one with `outputs`."""
-    linear = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
-    if linear:
-        name, last = linear[-1]
-        parent, attribute = _parent_of(model, name)
-        setattr(parent, attribute, nn.Linear(last.in_features, outputs))
-        return
-    convolutions = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d)]
-    name, final = convolutions[-1]
+    """Replace the head by one with `outputs`."""
+    name = head_of(model)
+    last = model.get_submodule(name)
     parent, attribute = _parent_of(model, name)
-    setattr(parent, attribute, nn.Conv2d(final.in_channels, outputs, kernel_size=1))
+    if isinstance(last, nn.Linear):
+        setattr(parent, attribute, nn.Linear(last.in_features, outputs))
+    elif isinstance(last, nn.Conv2d):
+        setattr(parent, attribute, nn.Conv2d(last.in_channels, outputs, kernel_size=1))
 
 
 def input_statistics(
-    weights: str, channels: int, mean: float, std: float
+    weights: str, channels: int, mean: float, std: float, statistics: Literal["auto", "imagenet", "train"] = "auto"
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation to normalise by: ImageNet's for its weights, else those of the training images.
+    """Mean and standard deviation to normalise by: ImageNet's, or those of the training images.
 
     Args:
         weights: `imagenet`, `none` or a file.
         channels: 1 or 3.
         mean: Mean grey value of the training images, in [0, 1].
         std: Their standard deviation, in [0, 1].
+        statistics: Which; auto takes ImageNet's for its weights with 3 channels.
     """
-    if weights == "imagenet" and channels == 3:
+    if channels == 3 and (statistics == "imagenet" or (statistics == "auto" and weights == "imagenet")):
         return IMAGENET_MEAN, IMAGENET_STD
     return (mean,) * channels, (max(std, 1e-6),) * channels
 

@@ -211,6 +211,10 @@ class DetectorTrainer(Engine):
         self.taken = 0 if pretrained is None else len(tensors_that_fit(model, self.spec.architecture, pretrained))
         super().__init__(model, job.training, job.seed, job.device, folder, len(train), len(val))
 
+    def pretrained_layers(self) -> list[nn.Module]:
+        """Those of the backbone."""
+        return list(self.model.get_submodule("backbone").modules())
+
     def training_loss(self, positions: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Sum of the detector's losses over a batch, augmented."""
         images, targets = gather_boxes(self.train_samples, positions)
@@ -231,7 +235,7 @@ class DetectorTrainer(Engine):
     def validate(self) -> dict[str, float]:
         """Loss and AP on val, images as they are; batch norm keeps its statistics."""
         samples, total = self.val_samples, 0.0
-        detector = TorchvisionDetector(self.spec, self.model, self.device)
+        detector = TorchvisionDetector(self.spec, self.kept, self.device)
         found: list[Detections] = []
         for positions in torch.arange(len(samples)).split(self.training.batch_size):
             images, targets = gather_boxes(samples, positions)
@@ -244,10 +248,10 @@ class DetectorTrainer(Engine):
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(VAL_SEED)
-            self.model.train()
-            _hold_norm(self.model)
+            self.kept.train()
+            _hold_norm(self.kept)
             loss = float(self._loss(images, targets))
-        self.model.eval()
+        self.kept.eval()
         return loss
 
     def _is_patience_over(self) -> bool:
