@@ -182,6 +182,22 @@ def test_a_yardstick_says_who_reported_it_and_on_which_data():
     assert network.leak_free is None
 
 
+def test_figures_on_another_split_or_subset_are_marked_so():
+    told = {"source": "A paper.", "task": "t", "kind": "multilabel", "metrics": {"auroc": 0.841}}
+    other = ReportedYardstick(name="CheXNet", other_split="one of their own", **told)
+    outside = ReportedYardstick(name="them", split="grouped", subset="external", **told)
+    run = run_of("multilabel")
+    metrics = metrics_of("multilabel")
+    metrics["subsets"]["external"] = metrics["subsets"]["test"]
+    (table,) = headline_tables([run], [metrics], [other, outside], {"grouped": True})
+    assert [row.kind for row in table.rows] == ["ours", "ours", "theirs", "theirs"]
+    assert "external set, seed" in table.rows[1].detail
+    chexnet, them = table.rows[2:]
+    assert "another split of these images, one of their own: not to be compared" in chexnet.detail
+    assert chexnet.leak_free is None
+    assert "on external of a split like grouped" in them.detail
+
+
 def test_a_place_that_a_file_lacks_is_none():
     assert look_up({"a": {"b": {"value": 1}}}, ("a", "b")) == {"value": 1}
     assert look_up({"a": {"b": 3}}, ("a", "b")) is None

@@ -87,7 +87,8 @@ class Yardstick(Options):
     def _measured_somewhere(self) -> Self:
         if sum(place is not None for place in (self.split, self.other_split, self.data_set)) != 1:
             raise ValueError(
-                "either split, where they used this study's data, or data_set, where they used other data, or other_split"
+                "either split, where they used this study's data, or data_set, where they used other data,"
+                " or other_split"
             )
         return self
 

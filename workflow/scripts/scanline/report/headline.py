@@ -147,7 +147,8 @@ def _yardstick_row(yardstick: ReportedYardstick, leak_free: Mapping[str, bool] |
         for name in KINDS[yardstick.kind].headline
     )
     if yardstick.split is not None:
-        where = f"on {'a split' if yardstick.subset == 'test' else yardstick.subset + ' of a split'} like {yardstick.split}"
+        what = "a split" if yardstick.subset == "test" else f"{yardstick.subset} of a split"
+        where = f"on {what} like {yardstick.split}"
     elif yardstick.other_split is not None:
         where = f"on another split of these images, {yardstick.other_split}: not to be compared with the figures above"
     else:

@@ -289,8 +289,23 @@ def _describe_multilabel(metrics: Mapping[str, Any]) -> tuple[str, list[ModelTab
             "Each label on test at its own threshold; an image of unknown truth is left out.", heads, (*labels, *means)
         ),
         ModelTable("All labels together.", ("Metric", *_subsets(metrics)), tuple(_rows(metrics, matches, "metrics"))),
+        *_none_of_labels_table(metrics),
     ]
     return f"{len(test['per_class'])} labels", tables
+
+
+def _none_of_labels_table(metrics: Mapping[str, Any]) -> list[ModelTable]:
+    test = metrics["subsets"]["test"].get("none_of_labels")
+    if test is None:
+        return []
+    titles = {key: METRICS[key] for key in test["metrics"]}
+    caption = (
+        "No finding, derived: an image is called free of all labels when none reaches its threshold. Of"
+        f" {format_count(test['images'])} test images {format_count(test['positives'])} are; images of which that is"
+        " unknown are left out."
+    )
+    rows = _rows(metrics, titles, "none_of_labels", "metrics")
+    return [ModelTable(caption, ("Metric", *_subsets(metrics)), tuple(rows))]
 
 
 def _describe_multiclass(metrics: Mapping[str, Any]) -> tuple[str, list[ModelTable]]:

@@ -1,8 +1,8 @@
 """A procedural frontal chest radiograph with fourteen findings, NumPy only: a phantom, drawn from no patient's data.
 
-Places are in units of half the image's side: x to the image's right and y down, both from -1 to 1 at pixel centres. Grey
-is from 0 (air) to 1 (bone). A finding brightens or darkens the place where it is found, as its name in the data set
-says: an effusion fills the lower lung, a pneumothorax empties the upper one.
+Places are in units of half the image's side: x to the image's right and y down, both from -1 to 1 at pixel centres.
+Grey is from 0 (air) to 1 (bone). A finding brightens or darkens the place where it is found, as its name says: an
+effusion fills the lower lung, a pneumothorax empties the upper one.
 """
 
 from collections.abc import Callable
@@ -95,7 +95,7 @@ def draw_plane(rng: np.random.Generator, chest: Chest, size_px: int) -> Plane:
 def draw_anatomy(plane: Plane, heart: float = 1.0) -> Field:
     """Grey of a chest without findings, its heart scaled."""
     x, y, chest = plane.x, plane.y, plane.chest
-    grey = (BODY - 0.25 * np.clip(np.abs(x) - 0.75, 0, 1)).astype(np.float32)
+    grey: Field = (BODY - 0.25 * np.clip(np.abs(x) - 0.75, 0, 1)).astype(np.float32)
     for side in (-1.0, 1.0):
         inside = plane.inside(side)
         grey[inside] = LUNG
@@ -105,8 +105,9 @@ def draw_anatomy(plane: Plane, heart: float = 1.0) -> Field:
             grey += 0.10 * plane.blob(side * 0.42, 0.32, 0.26) * inside
     width = 0.30 * heart * chest.heart * (1.15 if chest.from_front else 1.0)
     shape = ((x - 0.09) / width) ** 2 + ((y - 0.22) / 0.30) ** 2
-    grey = np.where(shape < 1, np.float32(HEART), grey)
-    grey = np.where(np.abs(x) < 0.07, np.maximum(grey, np.float32(SPINE)), grey)
+    grey[shape < 1] = HEART
+    spine = np.abs(x) < 0.07
+    grey[spine] = np.maximum(grey[spine], SPINE)
     for level in np.arange(-0.75, 0.5, 0.16):
         rib = np.abs(y - level - 0.30 * (np.abs(x) - 0.4) ** 2) < 0.02
         grey = grey + np.float32(0.07) * (rib & (np.abs(x) > 0.10) & (np.abs(x) < 0.75))

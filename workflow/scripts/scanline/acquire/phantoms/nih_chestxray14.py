@@ -6,8 +6,9 @@
     test_list.txt            the others, which are sicker
     images_001/images/<patient>_<follow-up>.png, images_002/...
 
-Most patients have one image and a few have many, and a finding that a patient has shows on most of them. Its defects: an
-age of 414 years, an image with transparency, one that ends in the middle, one without a row, and a row without an image.
+Most patients have one image and a few have many, and a finding that a patient has shows on most of them. Its defects:
+an age of 414 years, an image with transparency, one that ends in the middle, one without a row, and a row without an
+image.
 """
 
 from dataclasses import dataclass
@@ -112,10 +113,8 @@ def _draw_patient(folder: Path, options: PhantomSource, number: int) -> list[_Im
         name = f"{number:08d}_{follow_up:03d}.png"
         place = folder / f"images_{1 + number * FOLDERS // (options.patients + 1):03d}" / "images"
         Image.fromarray(pixels).save(place / name, compress_level=3)
-        row = (
-            f"{name},{'|'.join(sorted(findings)) or NO_FINDING},{follow_up:03d},{number:08d},{age + follow_up // 3:03d}Y,"
-            f"{sex},{view},2500,2048,0.171,0.171,"
-        )
+        label, years = "|".join(sorted(findings)) or NO_FINDING, age + follow_up // 3
+        row = f"{name},{label},{follow_up:03d},{number:08d},{years:03d}Y,{sex},{view},2500,2048,0.171,0.171,"
         boxes = tuple(_box(name, finding, marks[finding]) for finding in findings if finding in BOXED and is_test)
         images.append(_Image(name, row, boxes, is_test))
     return images
