@@ -18,7 +18,7 @@ Field = NDArray[np.float32]
 LUNG_X, LUNG_Y = 0.40, -0.05
 LUNG_WIDTH, LUNG_HEIGHT = 0.28, 0.60
 DIAPHRAGM = 0.42
-BODY, LUNG, HEART, SPINE = 0.55, 0.20, 0.72, 0.66
+BODY, LUNG, HEART, SPINE, RIB = 0.55, 0.20, 0.72, 0.66, 0.07
 TISSUE = 0.07  # standard deviation of the shade of soft tissue
 MARKED = 0.06  # change of grey from which on a pixel is part of a finding
 
@@ -110,7 +110,7 @@ def draw_anatomy(plane: Plane, heart: float = 1.0) -> Field:
     grey[spine] = np.maximum(grey[spine], SPINE)
     for level in np.arange(-0.75, 0.5, 0.16):
         rib = np.abs(y - level - 0.30 * (np.abs(x) - 0.4) ** 2) < 0.02
-        grey = grey + np.float32(0.07) * (rib & (np.abs(x) > 0.10) & (np.abs(x) < 0.75))
+        grey[rib & (np.abs(x) > 0.10) & (np.abs(x) < 0.75)] += RIB
     return (grey + plane.shade).astype(np.float32)
 
 
