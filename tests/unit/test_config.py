@@ -480,3 +480,41 @@ def test_a_segmentation_task_has_no_offline_augmentation(project):
         study["tasks"]["segment"]["offline_augmentation"] = "tripled"
 
     assert "tasks.segment.offline_augmentation: found an unknown key" in refused(project, change)
+
+
+def test_batches_in_parts_are_of_image_level_tasks_alone(project):
+    def change(study):
+        study["models"]["unet"]["training"] = {"accumulation_steps": 2}
+
+    assert "accumulation_steps 2; expected 1: batches of image-level tasks alone" in refused(project, change)
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        ({"kind": "multiclass", "targets": ["haemorrhage", "perihaematomal_oedema"], "loss": "asymmetric"}, "loss"),
+        ({"kind": "binary", "target": "haemorrhage", "asymmetric_gamma": [-1, 4]}, "two exponents of at least 0"),
+        ({"kind": "binary", "target": "haemorrhage", "augmentation": {"policy": "knee"}}, "augmentation.policy"),
+    ],
+)
+def test_what_a_loss_or_a_policy_cannot_be_is_told(project, task, expected):
+    def change(study):
+        study["tasks"]["which"] = task
+
+    assert expected in refused(project, change)
+
+
+def test_a_policy_stands_for_its_values_and_given_ones_win(project):
+    def change(study):
+        study["tasks"]["classify"]["augmentation"] = {"policy": "head_ct", "contrast": 0}
+
+    found = edit(project, change).studies["phe_sich"].tasks["classify"].augmentation
+    assert (found.policy, found.contrast, found.rotation_degrees, found.horizontal_flip) == (None, 0, 10, True)
+    assert type(found)(**found.model_dump(exclude_defaults=True)) == found
+
+
+def test_imagenets_statistics_are_of_three_channels(project):
+    def change(study):
+        study["models"]["resnet18"] = {"architecture": "resnet18", "channels": 1, "statistics": "imagenet"}
+
+    assert "ImageNet's are of 3 channels" in refused(project, change)

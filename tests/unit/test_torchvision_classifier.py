@@ -12,6 +12,7 @@ from scanline.train.torchvision_classifier import (
     IMAGENET_MEAN,
     ClassifierSpec,
     build_classifier,
+    head_of,
     input_statistics,
     load_classifier,
     save_classifier,
@@ -49,6 +50,20 @@ def test_nms_without_torchvisions_library_equals_the_definition():
 def test_families_take_one_or_three_channels_and_give_one_score(architecture, channels):
     model = build_classifier(spec(architecture, channels)).eval()
     assert model(torch.zeros(2, channels, 64, 64)).shape == (2, 1)
+
+
+NAMED = ("resnet34", "resnet50", *(f"efficientnet_b{number}" for number in range(5)), "densenet121", "convnext_tiny")
+
+
+@pytest.mark.parametrize(("architecture", "channels"), [*((name, 1) for name in NAMED), ("vit_b_16", 3)])
+def test_every_weight_of_the_usual_backbones_learns(architecture, channels):
+    torch.manual_seed(0)
+    model = build_classifier(spec(architecture, channels, 32)).train()
+    model(torch.randn(4, channels, 32, 32)).square().sum().backward()
+    without = [name for name, value in model.named_parameters() if value.grad is None]
+    assert not without
+    head = model.get_submodule(head_of(model))
+    assert (head.out_features, head.weight.grad.abs().sum() > 0) == (1, True)
 
 
 def test_grey_input_of_pretrained_weights_equals_the_repeated_image():

@@ -108,6 +108,33 @@ def test_two_processes_train_the_classifier_that_one_does(classifier_files, tmp_
     assert {path.name for path in folder.iterdir()} == {"model.pt", "history.csv", "run.json", "lock"}
 
 
+EVERY_OPTION = {  # of the task, and of training: nine images a batch are two parts in each of two processes
+    "task": {"loss": "focal", "label_smoothing": 0.1, "mixup_alpha": 0.4, "stop_on": "auroc"},
+    "training": {
+        "batch_size": 9,
+        "optimizer": "sgd",
+        "learning_rate": 0.02,
+        "schedule": "plateau",
+        "plateau_patience_epochs": 0,
+        "gradient_clip_norm": 0.05,
+        "accumulation_steps": 2,
+        "ema_decay": 0.8,
+        "frozen_epochs": 1,
+    },
+}
+
+
+def test_two_processes_train_what_one_does_with_all_options_on(classifier_files, tmp_path):
+    script, files, options = classify(classifier_files)
+    options = {**options, **{name: {**options[name], **more} for name, more in EVERY_OPTION.items()}}
+    train(tmp_path / "one", script, files, options)
+    train(tmp_path / "two", script, files, options, PROCESSES="2")
+    assert_close(tmp_path / "one", tmp_path / "two")
+    one, two = (pd.read_csv(tmp_path / name / "history.csv")["val_auroc"] for name in ("one", "two"))
+    assert one.tolist() == pytest.approx(two.tolist(), abs=1e-3)
+    assert record_of(tmp_path / "two")["processes"] == 2
+
+
 @pytest.mark.parametrize("loss", ["bce_dice", "focal"])
 def test_two_processes_train_the_segmenter_that_one_does(tmp_path, loss):
     job = segment(tmp_path, loss=loss)

@@ -6,12 +6,13 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from scanline.config import Study, load_config
 from scanline.core.errors import InputError
 from scanline.core.options import check_options
 from scanline.train.options import ModelOptions, TrainingOptions
-from scanline.train.study_options import StudyModel
+from scanline.train.study_options import StudyModel, repeats
 
 REPOSITORY = Path(__file__).parents[2]
 STUDY = yaml.safe_load((REPOSITORY / "config/studies/phe_sich.yaml").read_text("utf-8"))
@@ -23,11 +24,23 @@ OTHERS = {
     "weight_decay": 0.25,
     "warmup_epochs": 0.5,
     "precision": "float32",
+    "optimizer": "sgd",
+    "momentum": 0.5,
+    "schedule": "plateau",
+    "plateau_factor": 0.5,
+    "plateau_patience_epochs": 1,
+    "gradient_clip_norm": 1.0,
+    "accumulation_steps": 2,
+    "ema_decay": 0.9,
+    "frozen_epochs": 1,
+    "channels_last": False,
+    "deterministic": False,
+    "repeat": 1,
 }
 
 
 def model(**training):
-    return StudyModel(architecture="yolov8n", weights="none", training=training or None)
+    return StudyModel(architecture="resnet18", weights="none", training=training or None)
 
 
 def refused(training):
@@ -54,9 +67,36 @@ def test_what_a_network_does_not_name_is_the_studys(of_study, of_model):
 
 
 def test_the_network_is_told_as_if_it_had_no_options_of_its_own():
-    plain = ModelOptions(architecture="yolov8n", weights="none")
-    assert model().network() == model(**OTHERS).network() == plain.model_dump(mode="json")
+    plain = ModelOptions(architecture="resnet18", weights="none")
+    assert model().network() == model(**OTHERS).network() == {"architecture": "resnet18", "weights": "none"}
     assert ModelOptions(**model(**OTHERS).network()) == plain
+
+
+def test_the_rule_is_told_what_differs_from_the_defaults_and_reads_back_the_same():
+    study = TrainingOptions(device="cpu", optimizer="sgd", ema_decay=0.9)
+    told = model(optimizer="adamw", epochs=7).training_options(study)
+    assert told == {"device": "cpu", "ema_decay": 0.9, "epochs": 7}
+    assert TrainingOptions(**told) == model(optimizer="adamw", epochs=7).training_over(study)
+
+
+def test_ultralytics_is_not_told_what_its_loop_does_not_read():
+    yolo = StudyModel(architecture="yolov8n", weights="none", training={"epochs": 7})
+    study = TrainingOptions(ema_decay=0.9, optimizer="sgd", batch_size=4)
+    assert yolo.training_options(study) == {"epochs": 7, "batch_size": 4}
+    with pytest.raises(ValidationError, match="no ema_decay in training: yolov8n is trained by ultralytics"):
+        StudyModel(architecture="yolov8n", weights="none", training={"ema_decay": 0.9})
+
+
+def test_models_that_differ_in_the_number_of_the_repeat_alone_repeat_the_first():
+    models = {
+        "again": model(repeat=1),
+        "resnet18": model(),
+        "third": model(repeat=2),
+        "longer": model(epochs=9),
+        "longer_again": model(epochs=9, repeat=1),
+        "grey": StudyModel(architecture="resnet18", weights="none", channels=1, training={"repeat": 1}),
+    }
+    assert repeats(models) == {"again": "resnet18", "third": "resnet18", "longer_again": "longer"}
 
 
 def test_a_preset_changes_the_training_of_one_network():

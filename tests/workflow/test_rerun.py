@@ -97,6 +97,8 @@ REACHED_BY = {
     "train/engine.py": TRAIN,
     "train/batches.py": {"train_classifier", "train_segmenter", "train_detector ssdlite/"},
     "train/label_weights.py": {"train_classifier"},
+    "train/label_losses.py": {"train_classifier"},
+    "train/schedule.py": TRAIN,
     "train/image_level.py": {"train_classifier"},
     "train/segmentation.py": {"train_segmenter"},
     "train/mask_losses.py": {"train_segmenter"},
@@ -354,6 +356,12 @@ def test_templates_and_pins_count(unchanged, all_jobs, file, old, new, first):
 # A change of the study, by the preset, and the first of the rules that it reruns.
 OPTIONS = {
     "learning rate": ({"training": {"learning_rate": 0.002}}, TRAIN),
+    "average of weights": (
+        {"training": {"ema_decay": 0.9}},
+        {"train_classifier", "train_segmenter", "train_detector ssdlite/"},
+    ),
+    "option of training at its default": ({"training": {"optimizer": "adamw"}}, NOTHING),
+    "mixing": ({"tasks": {"multilabel": {"mixup_alpha": 0.2}}}, {"train_classifier multilabel"}),
     "loss of segmentation": ({"tasks": {"segment": {"loss": "focal"}}}, {"train_segmenter"}),
     "weights of classes": ({"tasks": {"multilabel": {"class_weights": False}}}, {"train_classifier multilabel"}),
     "augmentation of detection": (

@@ -10,7 +10,7 @@ PROJECT = Path(workflow.current_basedir).parent.parent
 SCRIPTS = PROJECT / "workflow/scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from scanline.config import load_config
+from scanline.config import IMAGE_LEVEL, load_config
 from scanline.core.code_digest import ParsedModules
 from scanline.core.code_digest import code_digest as digest_of_code
 from scanline.core.errors import InputError
@@ -110,6 +110,7 @@ ENVIRONMENT_OF = {
     "train_detector": "envs/detect.yaml",
     "predict_classifier": "envs/train.yaml",
     "predict_segmenter": "envs/segment.yaml",
+    "export_classifier": "envs/export.yaml",
     "predict_detector": "envs/detect.yaml",
     "evaluate_classifier": "envs/evaluate.yaml",
     "evaluate_multilabel": "envs/evaluate.yaml",
@@ -154,7 +155,7 @@ def environment_options(wildcards):
 def environments_of_study(wildcards):
     """An input function: records of the environments that the study's jobs run in."""
     study = study_of(wildcards)
-    unused = set(NETWORKS.values()) - {NETWORKS[study.tasks[task].kind] for _, task, _, _ in runs_in(study)}
+    unused = {"export"} | set(NETWORKS.values()) - {NETWORKS[study.tasks[task].kind] for _, task, _, _ in runs_in(study)}
     return [f"<results>/environments/{name}.json" for name in ENVIRONMENTS if name not in unused]
 
 
@@ -880,6 +881,17 @@ def figures_in(study_name):
 def exports_of(study_name):
     """The trees of each detection set of a study; not part of `all`."""
     return set_paths(study_name, *(f"exports/{SET_FILES}/{form}.json" for form in EXPORT_FORMATS))
+
+
+def networks_of(study_name):
+    """The ONNX file of each image-level run of a study; not part of `all`."""
+    tasks = CONFIG.studies[study_name].tasks
+    runs = [run for run in runs_in(CONFIG.studies[study_name]) if tasks[run[1]].kind in IMAGE_LEVEL]
+    return run_paths(study_name, f"exports/{RUN_FILES}/model.onnx", runs)
+
+
+def all_networks():
+    return [path for name in CONFIG.by_default for path in networks_of(name)]
 
 
 def all_exports():

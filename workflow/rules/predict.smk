@@ -98,3 +98,29 @@ rule predict_detector:
         " --pixels {input.pixels:q} --index {input.index:q} --images {input.images:q} --boxes {input.boxes:q}"
         " --labels {input.labels:q} --split {input.split:q}"
         " --detections {output.detections:q} --predicted {output.predicted:q} > {log:q} 2>&1"
+
+
+rule export_classifier:
+    input:
+        model=f"<results>/{{study}}/models/{RUN_FILES}/model.pt",
+        pixels=pixel_cache,
+        images="<results>/{study}/curated/images.parquet",
+    output:
+        onnx=f"<results>/{{study}}/exports/{RUN_FILES}/model.onnx",
+        statement=f"<results>/{{study}}/exports/{RUN_FILES}/model.json",
+    log:
+        f"<logs>/export_classifier/{{study}}/{RUN_FILES}.log",
+    benchmark:
+        f"<benchmarks>/export_classifier/{{study}}/{RUN_FILES}.tsv"
+    wildcard_constraints:
+        task=tasks_of("binary", "multilabel", "multiclass"),
+    conda:
+        "../../envs/export.yaml"
+    resources:
+        **job_class("cpu"),
+    params:
+        code=code_digest("export_classifier"),
+    shell:
+        "python workflow/scripts/export_classifier.py --threads {threads} --model {input.model:q}"
+        " --pixels {input.pixels:q} --images {input.images:q} --onnx {output.onnx:q}"
+        " --statement {output.statement:q} > {log:q} 2>&1"
