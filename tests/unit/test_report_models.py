@@ -9,6 +9,7 @@ import pytest
 from scanline.evaluate.binary import evaluate_binary
 from scanline.evaluate.detection import evaluate_detection
 from scanline.evaluate.multilabel import evaluate_multilabel
+from scanline.evaluate.none_of_labels import evaluate_none_of_labels
 from scanline.evaluate.options import EvaluateOptions
 from scanline.evaluate.segmentation import evaluate_segmentation
 from scanline.evaluate.segmentation_cases import MaskPair, measure_cases
@@ -196,6 +197,26 @@ def test_figures_on_another_split_or_subset_are_marked_so():
     assert "another split of these images, one of their own: not to be compared" in chexnet.detail
     assert chexnet.leak_free is None
     assert "on external of a split like grouped" in them.detail
+
+
+def test_what_several_labels_add_is_told_no_finding_and_the_pointing_game(picture):
+    metrics = metrics_of("multilabel")
+    estimate = {"value": 0.625, "low": 0.3, "high": 0.9, "reason": None}
+    chance = {**estimate, "value": 0.21}
+    names = ("pointing_game", "pointing_chance", "mass_inside", "lesion_share")
+    boxed = {"measured": 8, "metrics": dict(zip(names, (estimate, chance, estimate, chance), strict=True))}
+    metrics["localization"] = {"val": None, "test": {"bleed": boxed, "oedema": None}}
+    none = evaluate_none_of_labels([[0, 0], [1, 0]], [[0.1, 0.1], [0.9, 0.1]], {"bleed": 0.5, "oedema": 0.5})
+    metrics["subsets"]["test"] = {**metrics["subsets"]["test"], "none_of_labels": none}
+    figures = dict.fromkeys(KINDS["multilabel"].figures, picture)
+    tables = describe_model(run_of("multilabel"), metrics, FACTS, figures, leak_free=True)["tables"]
+    (pointing,) = [table for table in tables if table.caption.startswith("Grad-CAM against the boxes")]
+    assert [row.name for row in pointing.rows] == ["bleed"]
+    assert pointing.rows[0].cells[0] == 8
+    assert [cell["value"] for cell in pointing.rows[0].cells[1:3]] == [0.625, 0.21]
+    (derived,) = [table for table in tables if table.caption.startswith("No finding, derived")]
+    assert "Of 2 test images 1 are" in derived.caption
+    assert derived.rows[0].name == "Accuracy"
 
 
 def test_a_place_that_a_file_lacks_is_none():

@@ -290,8 +290,28 @@ def _describe_multilabel(metrics: Mapping[str, Any]) -> tuple[str, list[ModelTab
         ),
         ModelTable("All labels together.", ("Metric", *_subsets(metrics)), tuple(_rows(metrics, matches, "metrics"))),
         *_none_of_labels_table(metrics),
+        *_localization_table(metrics),
     ]
     return f"{len(test['per_class'])} labels", tables
+
+
+def _localization_table(metrics: Mapping[str, Any]) -> list[ModelTable]:
+    """How the class activation maps of each label with boxes compare with them."""
+    test = metrics.get("localization", {}).get("test") or {}
+    found = {label: row for label, row in test.items() if row is not None}
+    if not found:
+        return []
+    columns = ("pointing_game", "pointing_chance", "mass_inside", "lesion_share")
+    heads = ("Label", "Images with a box", "Pointing game", "By chance", "Mass inside", "Area of the boxes")
+    caption = (
+        "Grad-CAM against the boxes of test. Pointing game: share of images whose maximum lies in the box, or within"
+        " half a cell of the map. By chance: of a random cell. Mass inside the box, and of an even map."
+    )
+    rows = [
+        Line(spell(label), (row["measured"], *(row["metrics"][name] for name in columns)))
+        for label, row in found.items()
+    ]
+    return [ModelTable(caption, heads, tuple(rows))]
 
 
 def _none_of_labels_table(metrics: Mapping[str, Any]) -> list[ModelTable]:
