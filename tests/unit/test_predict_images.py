@@ -14,6 +14,7 @@ from scanline.core.errors import InputError
 from scanline.core.files import write_json
 from scanline.core.images import read_image
 from scanline.core.tables import write_table
+from scanline.evaluate.class_temperature import ClassPoint
 from scanline.evaluate.classifier import EvaluateClassifierOptions
 from scanline.evaluate.classifier import fit_on_val as fit_classifier
 from scanline.evaluate.detector import DetectorTables, called_detections
@@ -29,6 +30,7 @@ from scanline.evaluate.segmenter_options import EvaluateSegmenterOptions
 from scanline.predict.classifier import predict_samples
 from scanline.predict.detector import detect_samples, load_detector
 from scanline.predict.image_files import find_images
+from scanline.predict.image_models import read_kind
 from scanline.predict.image_segmenter import enlarge_mask
 from scanline.predict.images import BATCH_SIZE
 from scanline.predict.pictures import ORANGE, draw_boxes, draw_maps, draw_mask
@@ -202,6 +204,29 @@ def test_several_labels_have_their_own_temperature_and_threshold(folder, models,
         assert table[f"positive_{label}"].tolist() == (expected >= record["threshold"]).tolist()
         assert set(table[f"threshold_{label}"]) == {record["threshold"]}
         assert f"{label} on {(expected >= record['threshold']).sum()}" in line
+
+
+def test_of_classes_that_exclude_another_the_most_probable_is_called(folder, tmp_path, predict):
+    torch.manual_seed(3)
+    classes, model = ("normal", "bleed", "oedema"), tmp_path / "model.pt"
+    spec = ClassifierSpec("squeezenet1_1", *GREY, classes, "softmax")
+    save_classifier(model, spec, build_classifier(spec))
+    point = ClassPoint("most_probable", classes, 0.5, None, None, None)
+    write_json(tmp_path / "point.json", point.as_json())
+    line = predict(folder, model=model, output=tmp_path / "out", operating_point=tmp_path / "point.json")
+    table = pd.read_csv(tmp_path / "out/per_image.csv")
+    names, pixels, _ = caches(folder, tmp_path)
+    truth = np.eye(3, dtype=np.float32)[np.zeros(len(names), dtype=int)]
+    scores, _ = predict_samples(model, {"test": Samples(names, np.arange(len(names)), truth, pixels)}, classes, CPU)
+    columns = [f"probability_{name}" for name in classes]
+    expected = point.calibrate(scores[columns].to_numpy())
+    assert table[columns].to_numpy() == pytest.approx(expected)
+    assert table["class"].tolist() == [classes[place] for place in expected.argmax(axis=1)]
+    assert table["probability"].tolist() == pytest.approx(expected.max(axis=1))
+    assert read_kind(model).name == "multiclass"
+    assert line.startswith(f"{COUNT} images predicted: ")
+    with pytest.raises(InputError, match="found the operating point of a classifier of one class"):
+        predict(folder, model=model, output=tmp_path / "x", operating_point=point_of("binary", tmp_path / "b.json"))
 
 
 @pytest.mark.parametrize("kind", ["torchvision", "ultralytics"])

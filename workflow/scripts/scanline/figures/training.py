@@ -25,6 +25,7 @@ _RING: Any = {
     "markeredgewidth": 1.6,
     "linestyle": "none",
 }
+LOSSES = {"cross_entropy": "cross-entropy"}
 HISTORY_COLUMNS = ("epoch", "train_loss", "val_loss")
 
 
@@ -127,7 +128,8 @@ def plot_loss(history: pd.DataFrame, run: Mapping[str, Any], options: RunFigureO
         path, height_in=3.7, dpi=options.resolution_dpi, phantom=options.phantom, title=options.title
     ) as figure:
         axes = figure.add_subplot()
-        draw_loss(axes, history, int(run["best_epoch"]), "Loss by epoch (cross-entropy)")
+        loss = run.get("options", {}).get("task", {}).get("loss", "cross_entropy")
+        draw_loss(axes, history, int(run["best_epoch"]), f"Loss by epoch ({LOSSES.get(loss, loss)})")
         axes.set_xlabel("Epoch")
 
 

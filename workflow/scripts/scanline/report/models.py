@@ -9,7 +9,6 @@ from scanline.figures.numbers import (
     format_count,
     format_difference,
     format_metric,
-    format_seconds,
     format_share,
     format_value,
     spell,
@@ -18,6 +17,7 @@ from scanline.report.headline import Cell, anchor_of, count_images
 from scanline.report.kinds import KINDS, look_up
 from scanline.report.options import ReportedRun
 from scanline.report.page import Picture, embed_png
+from scanline.report.training import describe_training
 from scanline.report.words import explain_localization, name_threshold
 
 SUBSETS = ("val", "test", "external")
@@ -105,7 +105,6 @@ CAPTIONS = {
 }
 GRAD_CAM = " Grad-CAM shows where the network found evidence; it is a coarse map, no outline of a finding."
 EXAMPLES = ("examples", "overlays")
-NOT_RECORDED = "not recorded"
 MOST_CONFUSED = 5  # pairs of classes in the table
 
 
@@ -442,35 +441,3 @@ def _tell_confused(test: Mapping[str, Any]) -> str:
     pair = test["confused"][0]
     first, second = map(spell, pair["classes"])
     return f"On test {first} and {second} are confused most, on {format_count(pair['images'])} images."
-
-
-def _count_taken(facts: Mapping[str, Any]) -> str:
-    taken = facts.get("tensors_from_weights")
-    return f", {format_count(taken)} tensors taken" if taken else ""
-
-
-def describe_training(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Facts of a training: name and value, in words."""
-
-    def text(key: str) -> str:
-        return NOT_RECORDED if facts.get(key) is None else str(facts[key])
-
-    def count(key: str) -> str:
-        return NOT_RECORDED if facts.get(key) is None else format_count(int(facts[key]))
-
-    stopped = "stopped early" if facts.get("stopped_early") else "ran to the end"
-    speed, seconds = facts.get("images_per_second"), facts.get("wall_seconds")
-    several = f"{processes} times " if (processes := facts.get("processes", 1)) > 1 else ""
-    return [
-        ("Network", f"{text('architecture')}, {count('parameters')} parameters"),
-        ("Weights at the start", text("weights") + _count_taken(facts)),
-        ("Images", f"{count('n_train')} to train on, {count('n_val')} for val"),
-        ("Kept epoch", f"{text('best_epoch')} (of {text('epochs')} at most; {stopped})"),
-        ("Seed", text("seed")),
-        ("Device", f"{several}{text('device')}, {text('precision')}"),
-        ("Time", NOT_RECORDED if seconds is None else format_seconds(float(seconds))),
-        ("Images a second", NOT_RECORDED if speed is None else format_value(float(speed), 1)),
-        ("Versions", ", ".join(f"{k} {v}" for k, v in sorted(facts.get("versions", {}).items()))),
-        ("Environment", text("environment")),
-        ("Git commit", text("git_commit")),
-    ]

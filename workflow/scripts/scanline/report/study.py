@@ -16,10 +16,11 @@ from scanline.report.environments import describe_environments
 from scanline.report.headline import Cell, headline_tables
 from scanline.report.kinds import KINDS as TASK_KINDS
 from scanline.report.label_analysis import describe_label_analysis
-from scanline.report.models import METRICS, NOT_RECORDED, describe_model
+from scanline.report.models import METRICS, describe_model
 from scanline.report.options import ReportOptions
 from scanline.report.page import Picture, embed_png
 from scanline.report.task_comparison import describe_task_comparison
+from scanline.report.training import NOT_RECORDED
 from scanline.report.words import (
     KEYS,
     explain_interval,
