@@ -155,7 +155,9 @@ def environment_options(wildcards):
 def environments_of_study(wildcards):
     """An input function: records of the environments that the study's jobs run in."""
     study = study_of(wildcards)
-    unused = {"export"} | set(NETWORKS.values()) - {NETWORKS[study.tasks[task].kind] for _, task, _, _ in runs_in(study)}
+    unused = {"export"} | set(NETWORKS.values()) - {
+        NETWORKS[study.tasks[task].kind] for _, task, _, _ in runs_in(study)
+    }
     return [f"<results>/environments/{name}.json" for name in ENVIRONMENTS if name not in unused]
 
 
@@ -281,7 +283,7 @@ def augmented_shards(table):
 
     def paths(wildcards):
         shards = range(augmentation_of(wildcards).shards)
-        return [AUGMENTED.format(**wildcards) + f"/shards/{shard}/{table}.parquet" for shard in shards]
+        return [f"{AUGMENTED.format(**wildcards)}/shards/{shard}/{table}.parquet" for shard in shards]
 
     return paths
 
