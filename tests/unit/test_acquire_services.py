@@ -255,3 +255,12 @@ def test_gdown_writes_nothing_to_the_home_folder(drive, tmp_path):
     )
     acquire(drive_source())
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_a_drive_folder_that_the_user_has_to_name_is_asked_for_in_one_line():
+    options = source(method="gdrive", how_to_get="Set acquire.folder to the long word in the link.")
+    message = refusal(options)
+    assert "data/x: acquire.folder: found null" in message
+    assert "Set acquire.folder to the long word in the link." in message
+    with pytest.raises(InputError, match="how_to_get"):
+        source(method="gdrive")

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scanline import config_docs
-from scanline.config import load_config, overlay
+from scanline.config import check_kinds, load_config, overlay
 from scanline.core.errors import InputError
+from scanline.train.options import MulticlassTask
 
 REPOSITORY = Path(__file__).parents[2]
 MAIN = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
@@ -427,6 +428,45 @@ def test_the_yardsticks_of_the_study_name_what_its_tables_show():
     assert shown["segment", None, "patient_dice_median"] == 0.66
     dice, iou = shown["segment", "naive_image", "pooled_dice"], shown["segment", "naive_image", "iou"]
     assert iou == pytest.approx(dice / (2 - dice), abs=5e-4)  # as of pixels counted together
+
+
+def test_a_yardstick_stands_in_one_place(project):
+    def change(**keys):
+        return lambda study: study["yardsticks"][0].update(keys)
+
+    assert "either split" in refused(project, change(other_split="theirs"))
+    edit(project, change(split=None, other_split="theirs"))
+    edit(project, change(subset="external"))
+
+
+def test_tasks_of_one_name_are_of_one_kind_in_all_studies():
+    classify = {"classify": {"kind": "multiclass", "targets": ["normal", "epidural"]}}
+    studies = load_config(MAIN, REPOSITORY).studies
+    other = studies["ct_hematoma"].model_copy(update={"tasks": {**studies["phe_sich"].tasks}})
+    check_kinds({"phe_sich": studies["phe_sich"], "ct_hematoma": other})
+    task = MulticlassTask(**classify["classify"])
+    with pytest.raises(InputError, match=r"tasks\.classify: found kind multiclass; in phe_sich a task of that name is"):
+        check_kinds(
+            {
+                "phe_sich": studies["phe_sich"],
+                "ct_hematoma": other.model_copy(update={"tasks": {"classify": task}}),
+            }
+        )
+
+
+def test_the_published_means_stand_beside_the_official_split():
+    study = load_config(MAIN, REPOSITORY).studies["chestxray14"]
+    official = [one.metrics["auroc"] for one in study.yardsticks if one.split == "official"]
+    assert official == [0.745, 0.761, 0.806, 0.807, 0.818, 0.830]
+    (chexnet,) = [one for one in study.yardsticks if one.other_split]
+    assert chexnet.metrics == {"auroc": 0.841}
+
+
+def test_the_author_of_ct_hematoma_is_told_inside_and_outside():
+    study = load_config(MAIN, REPOSITORY).studies["ct_hematoma"]
+    told = {one.subset: one.metrics for one in study.yardsticks}
+    assert told == {"test": {"accuracy": 0.61, "f1": 0.63}, "external": {"accuracy": 0.52, "f1": 0.52}}
+    assert study.splits["grouped"].external_sources == ("external",)
 
 
 def test_excluded_classes_are_labels_of_the_study_and_no_targets(project):

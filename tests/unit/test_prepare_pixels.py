@@ -31,6 +31,22 @@ def test_cache_holds_each_image_resized_in_its_row(images, tmp_path):
         assert np.array_equal(pixels[row], resize(np.asarray(Image.open(path)), 32))
 
 
+def test_the_cache_is_a_byte_a_pixel_so_that_112120_images_at_224_fit_56_gigabytes(images, tmp_path):
+    cache_pixels(images, 32, tmp_path / "pixels.npy", threads=2)
+    heading = (tmp_path / "pixels.npy").stat().st_size - 5 * 32 * 32
+    assert heading == 128
+    assert heading + 112_120 * 224 * 224 == pytest.approx(5.6e9, rel=0.005)
+
+
+def test_training_maps_the_cache_and_reads_no_more_than_its_batches(training_files):
+    pixels = load_samples(**training_files, target="bleed")["train"].pixels
+    while not isinstance(pixels, np.memmap):
+        assert isinstance(pixels, np.ndarray)
+        assert pixels.base is not None  # a view, never a copy
+        pixels = pixels.base
+    assert pixels.mode == "r"
+
+
 def test_a_damaged_image_leaves_no_half_written_cache(images, tmp_path):
     damaged = Path(images["path"][3])
     damaged.write_bytes(damaged.read_bytes()[:200])

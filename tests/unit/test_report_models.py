@@ -9,6 +9,7 @@ import pytest
 from scanline.evaluate.binary import evaluate_binary
 from scanline.evaluate.detection import evaluate_detection
 from scanline.evaluate.multilabel import evaluate_multilabel
+from scanline.evaluate.none_of_labels import evaluate_none_of_labels
 from scanline.evaluate.options import EvaluateOptions
 from scanline.evaluate.segmentation import evaluate_segmentation
 from scanline.evaluate.segmentation_cases import MaskPair, measure_cases
@@ -156,7 +157,8 @@ def test_kinds_have_tables_of_their_own_with_spread_and_yardsticks():
     yardstick = ReportedYardstick(name="them", split="grouped", metrics={"ap_50": 0.99}, **told)
     tables = headline_tables(runs, metrics, [yardstick], {"grouped": True})
     assert [table.title for table in tables] == [KINDS["segment"].title, "Detection"]
-    assert [row.kind for row in tables[1].rows] == ["ours", "ours", "spread", "theirs"]
+    # each model on test and on external
+    assert [row.kind for row in tables[1].rows] == ["ours", "ours", "ours", "ours", "spread", "theirs"]
     assert tables[1].rows[-1].cells[0].value == "0.99"
     assert tables[0].heads[0] == "Mean Dice"
 
@@ -169,7 +171,7 @@ def test_a_yardstick_says_who_reported_it_and_on_which_data():
     (table,) = headline_tables(
         [run_of("segment")], [metrics_of("segment")], [ours, other], {"naive_image": False, "grouped": True}
     )
-    author, network = table.rows[1:]
+    author, network = table.rows[2:]
     pairs = zip(author.cells, network.cells, strict=True)
     cells = dict(zip(KINDS["segment"].headline, pairs, strict=True))
     assert cells["specificity"][0].value == "0.9995"  # rounded it would be 1.000
@@ -180,6 +182,41 @@ def test_a_yardstick_says_who_reported_it_and_on_which_data():
     assert author.leak_free is False
     assert "on another data set, the trial: not measured on the images of this study" in network.detail
     assert network.leak_free is None
+
+
+def test_figures_on_another_split_or_subset_are_marked_so():
+    told = {"source": "A paper.", "task": "t", "kind": "multilabel", "metrics": {"auroc": 0.841}}
+    other = ReportedYardstick(name="CheXNet", other_split="one of their own", **told)
+    outside = ReportedYardstick(name="them", split="grouped", subset="external", **told)
+    run = run_of("multilabel")
+    metrics = metrics_of("multilabel")
+    (table,) = headline_tables([run], [metrics], [other, outside], {"grouped": True})
+    assert [row.kind for row in table.rows] == ["ours", "ours", "theirs", "theirs"]
+    assert "external set, seed" in table.rows[1].detail
+    chexnet, them = table.rows[2:]
+    assert "another split of these images, one of their own: not to be compared" in chexnet.detail
+    assert chexnet.leak_free is None
+    assert "on external of a split like grouped" in them.detail
+
+
+def test_what_several_labels_add_is_told_no_finding_and_the_pointing_game(picture):
+    metrics = metrics_of("multilabel")
+    estimate = {"value": 0.625, "low": 0.3, "high": 0.9, "reason": None}
+    chance = {**estimate, "value": 0.21}
+    names = ("pointing_game", "pointing_chance", "mass_inside", "lesion_share")
+    boxed = {"measured": 8, "metrics": dict(zip(names, (estimate, chance, estimate, chance), strict=True))}
+    metrics["localization"] = {"val": None, "test": {"bleed": boxed, "oedema": None}}
+    none = evaluate_none_of_labels([[0, 0], [1, 0]], [[0.1, 0.1], [0.9, 0.1]], {"bleed": 0.5, "oedema": 0.5})
+    metrics["subsets"]["test"] = {**metrics["subsets"]["test"], "none_of_labels": none}
+    figures = dict.fromkeys(KINDS["multilabel"].figures, picture)
+    tables = describe_model(run_of("multilabel"), metrics, FACTS, figures, leak_free=True)["tables"]
+    (pointing,) = [table for table in tables if table.caption.startswith("Grad-CAM against the boxes")]
+    assert [row.name for row in pointing.rows] == ["bleed"]
+    assert pointing.rows[0].cells[0] == 8
+    assert [cell["value"] for cell in pointing.rows[0].cells[1:3]] == [0.625, 0.21]
+    (derived,) = [table for table in tables if table.caption.startswith("No finding, derived")]
+    assert "Of 2 test images 1 are" in derived.caption
+    assert derived.rows[0].name == "Accuracy"
 
 
 def test_a_place_that_a_file_lacks_is_none():

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.workflow
 
 DRY_RUN = (sys.executable, "-m", "snakemake", "--dry-run", "--profile", "profiles/slurm")
 PAGE = REPOSITORY / "docs/hpc.md"
-STUDIES = ("phe_sich", "chestxray14", "fastmri_plus", "ich_detection")
+STUDIES = ("phe_sich", "chestxray14", "ct_hematoma", "fastmri_plus", "ich_detection", "meniscus")
 ROWS = {  # the rows of the table in docs/hpc.md
     "the demo": ("demo", ("all",)),
     "`phe_sich` under `cpu_quick`": ("cpu_quick", ("phe_sich",)),

@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+import yaml
 
 REPOSITORY = Path(__file__).parents[2]
 PRESETS = sorted(path.stem for path in (REPOSITORY / "config/presets").glob("*.yaml"))
@@ -59,6 +60,28 @@ def test_the_demo_has_the_study_of_several_sources(tmp_path):
     # 19 for data, split and pages, five for augmentation, six for two sets, four for each of three models, nine to
     # record environments
     assert jobs["total"] <= 52
+
+
+@pytest.mark.parametrize(
+    ("study", "sources", "kind"), [("ct_hematoma", 2, "multiclass"), ("chestxray14", 1, "multilabel")]
+)
+def test_the_demo_trains_and_scores_a_classifier_of_each_study_of_images(tmp_path, study, sources, kind):
+    command = (sys.executable, "-m", "snakemake", "--dry-run", study)
+    answer = run(*command, "--config", f"results={tmp_path}", "preset=demo")
+    assert answer.returncode == 0, answer.stderr
+    table = answer.stdout.split("Job stats:\n")[1].split("\n\n")[0].splitlines()[2:]
+    jobs = {rule: int(count) for rule, count in map(str.split, table)}
+    assert (jobs["acquire_source"], jobs["train_classifier"], jobs[f"evaluate_{kind}"]) == (sources, 1, 1)
+    assert jobs[f"plot_{kind}"] == 1
+    assert jobs["total"] <= 40
+    assert "acquire_weights" not in jobs
+
+
+def test_make_demo_runs_every_study_of_the_demo_preset():
+    text = (REPOSITORY / "Makefile").read_text("utf-8")
+    recipe = text.split("\ndemo: ")[1].split("\n\n")[0]
+    studies = yaml.safe_load((REPOSITORY / "config/presets/demo.yaml").read_text("utf-8"))["studies"]
+    assert all(name in recipe for name in studies if name != "phe_sich")  # phe_sich is of the default target
 
 
 def test_the_demo_has_every_kind_of_task():

@@ -570,7 +570,8 @@ def compare_seeds_options(wildcards):
     kinds = sorted({study.tasks[task].kind for _, task, _, _ in runs})
     headline = {kind: {name: place for name, (_, place) in KINDS[kind].headline.items()} for kind in kinds}
     entries = [seed_entry(study, *run) for run in runs]
-    return as_json({"runs": entries, "headline": headline, "evaluate": study.evaluate.of_intervals()})
+    options = {"runs": entries, "headline": headline, "evaluate": study.evaluate.of_intervals()}
+    return as_json(options | ({"chosen_by": {"detect": study.evaluate.boxes.headline}} if "detect" in kinds else {}))
 
 
 def seed_entry(study, split, task, model, seed):

@@ -18,21 +18,18 @@ from scanline.curate.file_scan import SCAN, join_shards
 from scanline.curate.options import CurateSource
 from scanline.curate.scan import curate_source
 
+SCHEMAS = {"images": IMAGES, "boxes": BOXES, "rejects": REJECTS, "thumbnails": THUMBNAILS, "headers": HEADERS}
+
 
 def main() -> None:
     """Run the rule."""
-    tables = ("images", "boxes", "labels", "rejects", "thumbnails", "headers")
-    args = parse_arguments(__doc__, "name", "files", "scans+", *tables, "options")
+    args = parse_arguments(__doc__, "name", "files", "scans+", *SCHEMAS, "labels", "options")
     options = read_options(CurateSource, args.options)
     files = read_table(args.files, FILES)
     scan = join_shards(read_table(path, SCAN) for path in args.scans)
     curated = curate_source(args.name, files, args.files, options, scan)
-    write_table(curated.images, args.images, IMAGES)
-    write_table(curated.boxes, args.boxes, BOXES)
-    write_table(curated.labels, args.labels, labels_schema(options.labels))
-    write_table(curated.rejects, args.rejects, REJECTS)
-    write_table(curated.thumbnails, args.thumbnails, THUMBNAILS)
-    write_table(curated.headers, args.headers, HEADERS)
+    for table, schema in {**SCHEMAS, "labels": labels_schema(options.labels)}.items():
+        write_table(getattr(curated, table), getattr(args, table), schema)
     actions = curated.rejects["action"].value_counts()
     logger.info(
         "%s: %d files, %d images of %d patients, %d boxes; %s",

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import Field, model_validator
@@ -68,10 +68,18 @@ class Yardstick(Options):
     name: str = Field(description="Whose figures, and how they were obtained.")
     source: str = Field(description="Where they are told: a publication with its DOI, or who told them.")
     split: str | None = Field(
-        default=None, description="The entry of `splits` that is most like theirs; null where data_set is given."
+        default=None, description="The entry of `splits` that is most like theirs; null where another key tells."
+    )
+    other_split: str | None = Field(
+        default=None,
+        description="Their split of this study's data, where it is like none of `splits`: their figures are then no"
+        " yardstick of ours, and said to be none.",
     )
     data_set: str | None = Field(
         default=None, description="The other data set that they were measured on; null where it is this study's."
+    )
+    subset: Literal["val", "test", "external"] = Field(
+        default="test", description="The subset of `split` that is most like what they were measured on."
     )
     task: str = Field(description="The entry of `tasks` that they answer.")
     metrics: dict[str, float] = Field(
@@ -82,8 +90,11 @@ class Yardstick(Options):
 
     @model_validator(mode="after")
     def _measured_somewhere(self) -> Self:
-        if (self.split is None) == (self.data_set is None):
-            raise ValueError("either split, where they used this study's data, or data_set, where they used other data")
+        if sum(place is not None for place in (self.split, self.other_split, self.data_set)) != 1:
+            raise ValueError(
+                "either split, where they used this study's data, or data_set, where they used other data,"
+                " or other_split"
+            )
         return self
 
 
@@ -195,6 +206,7 @@ def load_config(values: Mapping[str, Any], project: Path) -> Config:
         study = check_options(Study, values_of_study, where)
         check_names(study, where)
         studies[name] = study
+    check_kinds(studies)
     results = file.results if file.preset is None else f"{file.results}/{file.preset}"
     return Config(
         studies=studies,
@@ -242,6 +254,25 @@ def _named_file(project: Path, folder: str, name: str, key: str) -> Path:
             next_step=f"Write {path.relative_to(project)} or name another.",
         )
     return path
+
+
+def check_kinds(studies: Mapping[str, Study]) -> None:
+    """Check that tasks with one name are of one kind in all studies: their names are all that rules see of them.
+
+    Raises:
+        InputError: For the first that is not.
+    """
+    first: dict[str, tuple[str, str]] = {}
+    for study_name, study in studies.items():
+        for name, task in study.tasks.items():
+            other, kind = first.setdefault(name, (study_name, task.kind))
+            if kind != task.kind:
+                raise InputError(
+                    f"config/studies/{study_name}.yaml: tasks.{name}",
+                    found=f"kind {task.kind}; in {other} a task of that name is of kind {kind}",
+                    expected="one kind for one name in all studies",
+                    next_step="Rename one of the two.",
+                )
 
 
 IMAGE_LEVEL = ("binary", "multilabel", "multiclass")  # kinds that one engine trains

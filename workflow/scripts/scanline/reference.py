@@ -20,6 +20,7 @@ MODULES = (
     "binary",
     "multiclass",
     "multilabel",
+    "none_of_labels",
     "detection",
     "average_precision",
     "froc",

@@ -186,11 +186,14 @@ class GdriveSource(FetchedSource):
         pattern=r"^[A-Za-z0-9_-]+$",
         description="The long word in a folder's link: all files in it. Null where files are named.",
     )
+    how_to_get: str = Field(
+        default="", description="One line that says where the link is to be had, for a study that names neither."
+    )
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
-        if bool(self.files) == bool(self.folder):
-            raise ValueError("either files or folder")
+        if (self.files and self.folder) or not (self.files or self.folder or self.how_to_get):
+            raise ValueError("either files or folder, or how_to_get where the user has to set one of them")
         return self
 
 

@@ -24,8 +24,15 @@ def remotes_of(options: GdriveSource) -> Sequence[Remote]:
     """The files that the source names, or those of its folder, whose list is recorded at first sight.
 
     Raises:
-        InputError: If the folder cannot be listed.
+        InputError: If neither is named, or the folder cannot be listed.
     """
+    if not (options.files or options.folder):
+        raise InputError(
+            f"{options.path}: acquire.folder",
+            found="null",
+            expected="the long word in the link of a shared folder of Google Drive",
+            next_step=options.how_to_get,
+        )
     files = options.files or _listing(options, str(options.folder))
     return [
         Remote(

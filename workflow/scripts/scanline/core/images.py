@@ -2,7 +2,7 @@
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +10,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from scanline.core.grey_methods import GreyMethod
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP", "PPM")  # no format that runs another program to decode
 EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"})
+SIXTEEN_BIT_MODES = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
+# What a source may ask to have mended, as pictures from the web need it; other images are never changed.
+EXIF_ORIENTATION, FIRST_FRAME, SIXTEEN_BITS = "exif_orientation", "first_frame", "sixteen_bits"
+REPAIRS = (EXIF_ORIENTATION, FIRST_FRAME, SIXTEEN_BITS)
+TURNED_OR_MIRRORED = range(2, 9)  # EXIF's orientations but 1, upright
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"  # the last chunk, whole: no other content is allowed in it
 
@@ -102,8 +107,12 @@ def windowed(values: NDArray[np.floating], window: Window) -> NDArray[np.uint8]:
     return np.rint(255 * above_black / window.width_hu).astype(np.uint8)
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
+def read_image(path: Path, repairs: Collection[str] = ()) -> NDArray[np.uint8]:
     """Decode an image file completely, whatever its suffix says, to 8-bit grey.
+
+    Args:
+        path: The file.
+        repairs: Those of `REPAIRS` that are made where the file needs them.
 
     Returns:
         Array of shape (height, width), dtype uint8; see `decode_image`.
@@ -114,10 +123,10 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     """
     if not path.is_file():
         raise ImageError("no such file")
-    return decode_image(path.read_bytes())
+    return decode_image(path.read_bytes(), repairs)
 
 
-def decode_image(content: bytes) -> NDArray[np.uint8]:
+def decode_image(content: bytes, repairs: Collection[str] = ()) -> NDArray[np.uint8]:
     """Decode the bytes of an image file completely to 8-bit grey; see `opened_image` for what is refused.
 
     Returns:
@@ -126,28 +135,68 @@ def decode_image(content: bytes) -> NDArray[np.uint8]:
     Raises:
         ImageError: If it is not such an image.
     """
-    with opened_image(content) as image:
-        return grey_pixels(image)
+    with opened_image(content, repairs) as image:
+        return grey_pixels(image, needed_repairs(image, repairs))
 
 
-def grey_pixels(image: Image.Image) -> NDArray[np.uint8]:
+def needed_repairs(image: Image.Image, repairs: Collection[str]) -> tuple[str, ...]:
+    """Those of the wanted repairs that an opened image needs, in the order of `REPAIRS`.
+
+    * exif_orientation: its EXIF says that it was stored turned or mirrored (tag 0x0112, values 2 to 8).
+    * first_frame: it is animated, or has several pages.
+    * sixteen_bits: it has one channel of more than 8 bits.
+    """
+    needed = []
+    if EXIF_ORIENTATION in repairs and image.getexif().get(ExifTags.Base.Orientation) in TURNED_OR_MIRRORED:
+        needed.append(EXIF_ORIENTATION)
+    if FIRST_FRAME in repairs and _frames(image) > 1:
+        needed.append(FIRST_FRAME)
+    if SIXTEEN_BITS in repairs and image.mode in SIXTEEN_BIT_MODES:
+        needed.append(SIXTEEN_BITS)
+    return tuple(needed)
+
+
+def _frames(image: Image.Image) -> int:
+    return int(getattr(image, "n_frames", 1))
+
+
+def grey_pixels(image: Image.Image, repairs: Collection[str] = ()) -> NDArray[np.uint8]:
     """Decode an image completely to 8-bit grey.
+
+    Args:
+        image: As it was opened: at its first frame.
+        repairs: From `needed_repairs`.
 
     Returns:
         Array of shape (height, width), dtype uint8. Colour is weighted by ITU-R 601-2 luma; transparency is dropped.
+        Values of more than 8 bits, of which nothing tells the range, are stretched: the least to 0, the largest to 255.
     """
     image.load()
+    if EXIF_ORIENTATION in repairs:
+        image = ImageOps.exif_transpose(image)
+    if SIXTEEN_BITS in repairs:
+        return _stretched(np.asarray(image, dtype=np.float64))
     return np.asarray(image if image.mode == "L" else image.convert("L"), dtype=np.uint8)
 
 
+def _stretched(values: NDArray[np.float64]) -> NDArray[np.uint8]:
+    least, largest = values.min(), values.max()
+    stretched: NDArray[np.uint8] = np.rint(255 * (values - least) / max(largest - least, 1.0)).astype(np.uint8)
+    return stretched
+
+
 @contextmanager
-def opened_image(content: bytes) -> Iterator[Image.Image]:
+def opened_image(content: bytes, repairs: Collection[str] = ()) -> Iterator[Image.Image]:
     """Open the bytes of an image file; what goes wrong while it is decoded inside the block is told in one way.
 
     The file type comes from the content. For PNG every chunk's checksum is verified and the last chunk must
     be whole, which decoding alone does not ask for; for JPEG the whole stream is decoded, which
     `PIL.Image.verify` alone does not do. JPEG has no checksum: a flipped bit that leaves a valid stream
     shows only against the SHA-256 of the manifest.
+
+    Args:
+        content: Of the file.
+        repairs: Those of `REPAIRS` that are wanted: what they mend is not refused here.
 
     Raises:
         ImageError: If it is no image, truncated, damaged, has several frames, or has more than 8 bits a
@@ -160,9 +209,10 @@ def opened_image(content: bytes) -> Iterator[Image.Image]:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.format == "PNG" and content.rfind(PNG_END) < 0:
                 raise ImageError("damaged: the file ends before its last chunk does")
-            if image.mode not in EIGHT_BIT_MODES:
+            needed = needed_repairs(image, repairs)
+            if image.mode not in EIGHT_BIT_MODES and SIXTEEN_BITS not in needed:
                 raise ImageError(f"more than 8 bits a channel (mode {image.mode})")
-            if getattr(image, "n_frames", 1) > 1:
+            if _frames(image) > 1 and FIRST_FRAME not in needed:
                 raise ImageError("several frames in one file")
             yield image
     except UnidentifiedImageError as error:

@@ -1,6 +1,6 @@
 """Single images out of any raw file: pictures, DICOM with one frame or many, volumes; each file decoded once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,16 @@ FrameWindow = tuple[int | None, Window | None]  # number of the frame, and the w
 LABELS = 32  # a volume of as few whole numbers outlines something
 
 
-def read_slices(path: Path, wanted: Sequence[FrameWindow]) -> Iterator[NDArray[np.uint8]]:
+def read_slices(
+    path: Path, wanted: Sequence[FrameWindow], repairs: Collection[str] = ()
+) -> Iterator[NDArray[np.uint8]]:
     """Decode images of one file to 8-bit grey.
 
     Args:
         path: The file.
         wanted: Of each image its frame (None in a file of one image) and its window (None of pictures and of volumes
             that `is_grey`).
+        repairs: Those of `images.REPAIRS` that are made where a picture needs them.
 
     Yields:
         For each, in this order, an array of shape (height, width), dtype uint8.
@@ -48,7 +51,7 @@ def read_slices(path: Path, wanted: Sequence[FrameWindow]) -> Iterator[NDArray[n
             yield grey_of_stored(one, dataset, window or Window())
     else:
         for _ in wanted:
-            yield decode_image(content)
+            yield decode_image(content, repairs)
 
 
 def is_grey(volume: NDArray[Any]) -> bool:

@@ -82,6 +82,7 @@ IMAGES = DataFrameSchema(
         "view": Column("str", nullable=True, coerce=True, required=False),
         "window_center_hu": Column("float64", nullable=True, coerce=True, required=False),  # of DICOM images
         "window_width_hu": Column("float64", Check.gt(0), nullable=True, coerce=True, required=False),
+        "repairs": Column("str", nullable=True, coerce=True, required=False),  # made before the image was read
         "follow_up": Column("Int64", Check.ge(0), nullable=True, coerce=True, required=False),
         "official_subset": Column("str", Check.isin(OFFICIAL_SUBSETS), nullable=True, coerce=True, required=False),
         "frame_index": _whole_or_missing(),  # of an image in a file that holds several

@@ -88,6 +88,8 @@ class Entry:
         mask_path: The mask of the source's `mask_class`.
         labels: Class as the source spells it to whether the image shows it (None: unknown), where the layout's own
             table says so: then boxes add places and decide nothing. None where labels come from boxes and masks.
+        has_one_class: Whether the image has the one class that `labels` names, and none of the source's others. It is
+            refused where that is an ignored one.
         metadata: More columns of the images table, such as age_years, sex, view; None where unknown.
         name: What stands behind the source's name in image_id; None for the path without its suffix.
         doubtful: Whether the source has a box of it that is of no class: no class without a box is then known.
@@ -103,6 +105,7 @@ class Entry:
     annotation_path: str | None = None
     mask_path: str | None = None
     labels: Mapping[str, bool | None] | None = None
+    has_one_class: bool = False
     metadata: Mapping[str, object] = field(default_factory=dict)
     name: str | None = None
     doubtful: bool = False

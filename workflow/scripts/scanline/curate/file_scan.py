@@ -22,6 +22,7 @@ from scanline.core.options import Options
 from scanline.core.tables import validate
 from scanline.curate.entries import Header
 from scanline.curate.inspection import Grey, Inspected, inspect_all, inspect_image
+from scanline.curate.options import Repairs
 
 SCAN = DataFrameSchema(
     {
@@ -42,6 +43,7 @@ SCAN = DataFrameSchema(
         "header": Column("str", nullable=True, coerce=True),  # JSON, of DICOM files
         "window_center": Column("float64", nullable=True, coerce=True),  # of DICOM files and volumes
         "window_width": Column("float64", nullable=True, coerce=True),
+        "repairs": Column("str", coerce=True),
     },
     unique=["path", "frame"],
     strict=True,
@@ -61,6 +63,7 @@ class ScanShard(Options):
     grey_scale: GreyMethod = Field(default="window", description="By what values become grey.")
     black_percentile: float = Field(default=0.5, ge=0, lt=100, description="Black, where percentiles are taken.")
     white_percentile: float = Field(default=99.5, gt=0, le=100, description="White, where percentiles are taken.")
+    repairs: Repairs = ()
 
     def scale(self) -> GreyScale:
         """How values become grey."""
@@ -87,7 +90,7 @@ def scan_shard(files: pd.DataFrame, manifest: Path, options: ScanShard, threads:
     mine = files.sort_values("path").iloc[options.shard :: options.shards]
     folder = Path(options.folder)
     check_sizes(folder, mine, manifest)
-    inspect = partial(inspect_image, scale=options.scale())
+    inspect = partial(inspect_image, scale=options.scale(), repairs=options.repairs)
     found = inspect_all(inspect, folder, mine["path"].tolist(), "file", threads)
     check_hashes(folder, found, dict(zip(mine["path"], mine["sha256"], strict=True)), manifest)
     rows = [row for path, inspected in found.items() for row in _rows(path, inspected)]
@@ -126,6 +129,7 @@ def _row(path: str, number: int | None, found: Inspected) -> dict[str, object]:
         "header": None if found.header is None else json.dumps(asdict(found.header), sort_keys=True),
         "window_center": None if found.window is None else found.window.center_hu,
         "window_width": None if found.window is None else found.window.width_hu,
+        "repairs": " ".join(found.repairs),
     }
 
 
@@ -158,6 +162,7 @@ def _inspected(row: Mapping[Hashable, Any]) -> Inspected:
         odd_values=tuple(map(int, row["odd_values"].split())),
         header=header,
         window=None if row["window_width"] is None else Window(row["window_center"], row["window_width"]),
+        repairs=tuple(row["repairs"].split()),
     )
 
 

@@ -3,11 +3,11 @@
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -31,6 +31,7 @@ from scanline.core.images import (
     ImageError,
     Window,
     grey_pixels,
+    needed_repairs,
     opened_image,
     window_of_percentiles,
 )
@@ -72,6 +73,7 @@ class Inspected:
         header: Of a DICOM file, also where its pixels do not decode.
         window: What the values of DICOM, or of a volume, became grey by.
         frames: Of a file of several images, what each of them told; none of a file of one.
+        repairs: What was mended before the image was measured, as `scanline.core.images.REPAIRS` names it.
     """
 
     sha256: str | None
@@ -85,6 +87,7 @@ class Inspected:
     header: Header | None = None
     window: Window | None = None
     frames: "tuple[Inspected, ...]" = ()
+    repairs: tuple[str, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -98,12 +101,27 @@ def inspect_file(path: Path) -> Inspected:
     return Inspected(_sha256(content), problem="no such file" if content is None else None)
 
 
-def inspect_image(path: Path, scale: GreyScale = BRAIN) -> Inspected:
+class Decoded(NamedTuple):
+    """A picture.
+
+    Attributes:
+        pixels: Grey, shape (height, width).
+        channels: Names of those that the file had.
+        repairs: What was mended.
+    """
+
+    pixels: NDArray[np.uint8]
+    channels: tuple[str, ...]
+    repairs: tuple[str, ...] = ()
+
+
+def inspect_image(path: Path, scale: GreyScale = BRAIN, repairs: Collection[str] = ()) -> Inspected:
     """Hash, decode and measure a file that may be an image, a mask or a volume: read once, whatever it turns out to be.
 
     Args:
         path: The file.
         scale: What values of DICOM and of volumes become grey by.
+        repairs: Those of `scanline.core.images.REPAIRS` that are made where a picture needs them.
     """
     content = _content(path)
     sha256, header = _sha256(content), None
@@ -111,8 +129,8 @@ def inspect_image(path: Path, scale: GreyScale = BRAIN) -> Inspected:
         if content is not None and is_volume(path):
             return _inspect_frames(sha256, _frames_of_volume(decode_volume(path.name, content), scale))
         if content is None or not is_dicom(content):
-            pixels, channels = decode_grey(content)
-            return _measured(sha256, pixels, channels)
+            decoded = decode_grey(content, repairs)
+            return replace(_measured(sha256, decoded.pixels, decoded.channels), repairs=decoded.repairs)
         dataset = read_dicom(content)
         with damage_told():
             header = _header_of(dataset)
@@ -178,8 +196,8 @@ def _header_of(dataset: Dataset) -> Header:
     return Header(patient, series, image, number, position_of(dataset), acquisition_of(dataset))
 
 
-def decode_grey(content: bytes | None) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """Grey pixels of a picture, and the names of the channels that it had.
+def decode_grey(content: bytes | None, repairs: Collection[str] = ()) -> Decoded:
+    """Grey pixels of a picture, and what else its file says.
 
     Grey files are decoded by others to the same pixels as by Pillow, and sooner: 8-bit PNG by OpenCV, without a pause
     at each of its many small chunks, and refused where rows are missing; JPEG by simplejpeg, and where that warns of
@@ -187,16 +205,20 @@ def decode_grey(content: bytes | None) -> tuple[NDArray[np.uint8], tuple[str, ..
     """
     if content is None:
         raise ImageError("no such file")
-    with opened_image(content) as image:
+    with opened_image(content, repairs) as image:
+        needed = needed_repairs(image, repairs)
+        if needed:
+            return Decoded(grey_pixels(image, needed), image.getbands(), repairs=needed)
         if image.format == "JPEG" and image.mode == "L":
             with contextlib.suppress(ValueError):
-                return simplejpeg.decode_jpeg(content, "GRAY", strict=True)[:, :, 0], image.getbands()
+                return Decoded(simplejpeg.decode_jpeg(content, "GRAY", strict=True)[:, :, 0], image.getbands())
         if image.format != "PNG" or image.mode != "L" or content[PNG_DEPTH] != 8:
-            return grey_pixels(image), image.getbands()
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
+            return Decoded(grey_pixels(image), image.getbands())
+        flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
         if pixels is None:
             raise ImageError("damaged: its rows do not decode")
-        return np.asarray(pixels, dtype=np.uint8), image.getbands()
+        return Decoded(np.asarray(pixels, dtype=np.uint8), image.getbands())
 
 
 def measure_grey(pixels: NDArray[np.uint8]) -> Grey:

@@ -172,7 +172,7 @@ def _labels_of_boxes(
     """
     if entry.labels is not None:
         told = _told(entry, options)
-        return {name: told.get(name) for name in options.annotated_classes}
+        return {name: told.get(name, False if entry.has_one_class else None) for name in options.annotated_classes}
     if entry.boxes is None:
         return dict.fromkeys(options.annotated_classes)
     present = {label for label, _ in kept}

@@ -1,11 +1,21 @@
 """How the raw files of a source become tables."""
 
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from scanline.core.grey_methods import GreyMethod
 from scanline.core.options import Options
+
+Repairs = Annotated[
+    tuple[Literal["exif_orientation", "first_frame", "sixteen_bits"], ...],
+    Field(
+        description="What is mended where an image file needs it, and counted: exif_orientation turns it upright as its"
+        " EXIF says, first_frame takes the first of several frames or pages, sixteen_bits stretches more than 8 bits"
+        " a channel from the least value to the largest. Without it, EXIF counts for nothing, and the other two are"
+        " refused."
+    ),
+]
 
 
 class PatientTable(Options):
@@ -47,6 +57,12 @@ class CurateOptions(Options):
         description="Study classes that this source's annotators looked for; all others are unknown on its images."
     )
     mask_class: str | None = Field(default=None, description="Study class that the masks outline; null without masks.")
+    repairs: Repairs = ()
+    duplicate_files: Literal["keep", "refuse"] = Field(
+        default="keep",
+        description="Image files with equal bytes. keep: all; a group holds them together. refuse: of those with equal"
+        " labels the first by path is kept, and where their labels differ none is.",
+    )
     box_clip_px: float = Field(
         default=0,
         ge=0,
@@ -101,7 +117,7 @@ class CurateOptions(Options):
 
     def of_scan(self) -> dict[str, Any]:
         """The options that the pixels are read by."""
-        names = {"window_center_hu", "window_width_hu", "grey_scale", "black_percentile", "white_percentile"}
+        names = {"window_center_hu", "window_width_hu", "grey_scale", "black_percentile", "white_percentile", "repairs"}
         return self.model_dump(include=names)
 
 

@@ -9,8 +9,10 @@ import pandas as pd
 
 from scanline.core.errors import InputError
 from scanline.core.file_names import is_volume
+from scanline.core.images import EXIF_ORIENTATION, FIRST_FRAME, SIXTEEN_BITS
 from scanline.core.options import Options
 from scanline.core.tables import BOXES, HEADERS, IMAGES, REJECTS, THUMBNAILS, labels_schema, make_table
+from scanline.curate.duplicates import find_duplicates
 from scanline.curate.entries import (
     AnyAdapter,
     Entries,
@@ -32,6 +34,11 @@ from scanline.curate.slice_order import order_slices
 
 STAGE = "curate"
 READ_REASONS = ("box_list", "official_list", "file_list")  # of files that an adapter read beside the annotations
+REPAIR_DETAILS = {
+    EXIF_ORIENTATION: "its EXIF says that it was stored turned or mirrored: set upright",
+    FIRST_FRAME: "several frames in one file: the first is the image",
+    SIXTEEN_BITS: "more than 8 bits a channel: stretched from the least value to the largest",
+}
 # Of whole files that are no image, annotation, mask:
 OTHER_REASONS = ("not_in_layout", "patient_table", "label_table", *READ_REASONS)
 
@@ -106,6 +113,7 @@ def curate_source(
     rejects += [reject for verdict in verdicts for reject in verdict.rejects]
     rejects += _refuse_unused_masks(kept, verdicts)
     rejects += _note_channels(kept, scanned)
+    rejects += _note_repairs(kept, scanned)
     rejects += _note_ignored_labels(kept, options.curate)
     rejects += _note_others(others, options.curate)
     _check_nothing_lost(source, verdicts, rejects)
@@ -214,6 +222,7 @@ def _refuse_images(
 ) -> tuple[list[Entry], list[Reject]]:
     """Entries whose image holds, and a reject for each of the others."""
     ids = Counter(_image_id(source, entry) for entry in entries)
+    duplicates = find_duplicates(entries, scanned) if source.options.duplicate_files == "refuse" else {}
     kept: list[Entry] = []
     rejects: list[Reject] = []
     for entry in entries:
@@ -226,11 +235,19 @@ def _refuse_images(
             declared = f"{entry.declared_size[0]} x {entry.declared_size[1]}"
             actual = f"{found.size[0]} x {found.size[1]}"
             reason, detail = "size_differs", f"{actual}, its annotation {entry.annotation_path} says {declared}"
+        elif _is_of_ignored_class(entry, source.options):
+            reason, detail = "class_ignored", f"its class is {', '.join(map(repr, entry.labels or ()))}"
+        elif entry.path in duplicates:
+            reason, detail = duplicates[entry.path]
         else:
             kept.append(entry)
             continue
         rejects.append(Reject(entry.path, entry.frame, "refused", reason, detail))
     return kept, rejects
+
+
+def _is_of_ignored_class(entry: Entry, options: CurateOptions) -> bool:
+    return entry.has_one_class and all(name in options.ignored_classes for name in entry.labels or ())
 
 
 def _refuse_orphans(
@@ -270,6 +287,15 @@ def _note_channels(kept: Iterable[Entry], scanned: Mapping[str, Inspected]) -> l
         )
         for entry in kept
         if "A" in (channels := _found(entry, scanned).channels)
+    ]
+
+
+def _note_repairs(kept: Iterable[Entry], scanned: Mapping[str, Inspected]) -> list[Reject]:
+    """Count each repair of each kept image."""
+    return [
+        Reject(entry.path, None, "repaired", name, REPAIR_DETAILS[name])
+        for entry in kept
+        for name in scanned[entry.path].repairs
     ]
 
 
@@ -428,6 +454,8 @@ def _image_row(source: _Source, entry: Entry, found: Inspected, patients: Patien
         row |= {"window_center_hu": found.window.center_hu, "window_width_hu": found.window.width_hu}
     if entry.frame is not None:
         row["frame_index"] = entry.frame
+    if found.repairs:
+        row["repairs"] = " ".join(found.repairs)
     row |= entry.metadata
     if patients is not None and source.options.patient_table is not None:
         known = patients.by_patient.get(patient_key(entry.patient_id or ""), {})

@@ -25,6 +25,7 @@ from scanline.evaluate.localization import evaluate_localization
 from scanline.evaluate.metadata import evaluate_columns, percent_in_boxes, subgroups_of
 from scanline.evaluate.multilabel import MultilabelMetrics, evaluate_multilabel
 from scanline.evaluate.multilabel_options import EvaluateMultilabelOptions
+from scanline.evaluate.none_of_labels import evaluate_none_of_labels
 from scanline.evaluate.operating_point import OperatingPoint, check_fitted_on, fit_operating_point
 from scanline.evaluate.options import EvaluateOptions
 from scanline.evaluate.recalibration import METRICS as RECALIBRATION
@@ -286,7 +287,8 @@ def measure_labels(table: pd.DataFrame, points: Points, options: EvaluateOptions
     Returns:
         The subset's part of metrics.json: that of `evaluate_multilabel`, "clustered_by", "confusion" (tp, fp, fn, tn
         of each label), "known_together" (images of which two labels are both known, in the labels' order) and
-        "calibration" of each label (null without a known image) with the reliability curve and the recalibration.
+        "calibration" of each label (null without a known image) with the reliability curve and the recalibration, and
+        "none_of_labels", see `evaluate_none_of_labels`.
     """
     labels, patients = list(points), table["patient_id"]
     truth, probability = _matrix(table, "truth", labels), _matrix(table, "probability", labels)
@@ -307,6 +309,9 @@ def measure_labels(table: pd.DataFrame, points: Points, options: EvaluateOptions
         "confusion": {label: _count_outcomes(table, label, threshold) for label, threshold in thresholds.items()},
         "known_together": (known.T @ known).tolist(),
         "calibration": {label: _calibration(table, label, options) for label in labels},
+        "none_of_labels": evaluate_none_of_labels(
+            truth, probability, thresholds, patients=patients, options=options, stream=("none_of_labels", subset)
+        ),
     }
 
 

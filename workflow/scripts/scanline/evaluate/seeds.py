@@ -1,7 +1,8 @@
 """The spread of each network over its seeds, and each ensemble beside its members and against the best of them.
 
-The best member is chosen on val, by the first metric that is compared; test chooses nothing. The difference is taken on
-test, one draw of patients for both (`paired.paired_difference`): what makes a patient hard for both cancels.
+The best member is chosen on val, by the study's headline metric or else the first that is compared; test chooses
+nothing. The difference is taken on test, one draw of patients for both (`paired.paired_difference`): what makes a patient
+hard for both cancels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,8 @@ from scanline.evaluate.multilabel import MultilabelMetrics
 from scanline.evaluate.paired import paired_difference
 from scanline.evaluate.seeds_options import CompareSeedsOptions, SeedRun
 
-# By kind, metrics of the first table to their names in the kind's statistic; the first one chooses the best member.
+# By kind, metrics of the first table to their names in the kind's statistic; the first one chooses the best member
+# where the study names none of them.
 COMPARED: dict[str, dict[str, str]] = {
     "binary": {"auroc": "auroc", "auprc": "auprc", "f1": "f1", "accuracy": "accuracy"},
     "multilabel": {"auroc": "macro.auroc", "auprc": "macro.auprc", "f1": "macro.f1"},
@@ -169,7 +171,8 @@ def _describe_ensemble(
     ensemble: SeedFiles, trained: Sequence[SeedFiles], curated: Curated, options: CompareSeedsOptions
 ) -> dict[str, Any]:
     run, places = ensemble.run, options.headline[ensemble.run.kind]
-    chosen_by = next(iter(COMPARED[run.kind]))
+    wanted_metric = options.chosen_by.get(run.kind)
+    chosen_by = wanted_metric if wanted_metric in COMPARED[run.kind] else next(iter(COMPARED[run.kind]))
     wanted = {(member.model, member.seed) for member in run.members}
     members = [one for one in trained if (one.run.model, one.run.seed) in wanted]
     values = [(value, one) for one in members if (value := _value(one, places[chosen_by], "val")) is not None]

@@ -40,4 +40,7 @@ class CompareSeedsOptions(Options):
     headline: dict[str, dict[str, tuple[str, ...]]] = Field(
         description="Kind of task to metric to its place in a subset of metrics.json."
     )
+    chosen_by: dict[str, str] = Field(
+        default={}, description="Kind of task to the metric that chooses the best member."
+    )
     evaluate: EvaluateOptions = Field(default=EvaluateOptions(), description="Intervals of the differences.")

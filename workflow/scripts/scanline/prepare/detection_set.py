@@ -14,7 +14,7 @@ from scanline.core.errors import InputError
 from scanline.core.tables import BOXES, IMAGES, SPLIT, SUBSETS, read_table
 from scanline.prepare.detection_set_options import SetClasses
 from scanline.prepare.image_names import name_images
-from scanline.prepare.windows import frames_of, windows_of
+from scanline.prepare.windows import REPAIRED, frames_of, windows_of
 
 SIDES = ["x", "y", "width", "height"]
 REASONS = ("unknown", "without_box", "other_class", "dropped")
@@ -173,11 +173,11 @@ def _cut_off(boxes: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
 
 
 def is_converted(images: pd.DataFrame) -> pd.Series:
-    """Whether each image is one of DICOM or of a volume, which other tools do not read as it lies."""
+    """Whether each image is one of DICOM, of a volume or repaired, which other tools do not read as it lies."""
     pairs = zip(windows_of(images), frames_of(images), strict=True)
-    return pd.Series(
-        [window is not None or frame is not None for window, frame in pairs], index=images.index, dtype=bool
-    )
+    is_read_otherwise = [window is not None or frame is not None for window, frame in pairs]
+    is_repaired = images[REPAIRED].notna() if REPAIRED in images else False
+    return pd.Series(is_read_otherwise, index=images.index, dtype=bool) | is_repaired
 
 
 def name_files(images: pd.DataFrame, salt: str | None) -> pd.Series:

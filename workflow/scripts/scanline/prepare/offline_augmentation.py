@@ -28,7 +28,7 @@ from scanline.core.tables import BOXES, IMAGES, validate
 from scanline.curate.inspection import decode_grey
 from scanline.prepare.image_names import name_images
 from scanline.prepare.options import OfflineAugmentation
-from scanline.prepare.windows import FRAME, WINDOW, frame_of, window_of
+from scanline.prepare.windows import FRAME, REPAIRED, WINDOW, frame_of, repairs_of, window_of
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # the package asks the network for newer versions when it is imported
 import albumentations
@@ -219,7 +219,7 @@ def augment_shard(
 def _pixels_of(path: Path, row: Mapping[str, Any]) -> NDArray[np.uint8]:
     frame, window = frame_of(row), window_of(row)
     if frame is None and window is None:
-        return decode_grey(path.read_bytes() if path.is_file() else None)[0]
+        return decode_grey(path.read_bytes() if path.is_file() else None, repairs_of(row)).pixels
     return next(read_slices(path, [(frame, window)]))
 
 
@@ -247,7 +247,7 @@ def augment_image(original: Original, augmenter: Augmenter, folder: Path) -> lis
             "phash": None,
             "mask_path": None,
             "original_id": image_id,
-            **{name: None for name in (*WINDOW, FRAME) if name in original.row},
+            **{name: None for name in (*WINDOW, FRAME, REPAIRED) if name in original.row},
         }
         labels = [original.labels[place] for place in copy.rows]
         boxes = [(row["image_id"], label, *sides) for label, sides in zip(labels, copy.boxes.tolist(), strict=True)]

@@ -1,6 +1,6 @@
 """The pixel cache: each image decoded and resized once, then trained on from memory."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from scanline.core.files import written_aside
 from scanline.core.images import ImageError, Window
 from scanline.core.log import progress
 from scanline.core.slices import FrameWindow, read_slices
-from scanline.prepare.windows import by_file
+from scanline.prepare.windows import FileImages, by_file
 
 
 def resize(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
@@ -27,7 +27,9 @@ def resize(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
     return np.asarray(resized, dtype=np.uint8)
 
 
-def load_pixels(path: Path, size_px: int, window: Window | None = None, frame: int | None = None) -> NDArray[np.uint8]:
+def load_pixels(
+    path: Path, size_px: int, window: Window | None = None, frame: int | None = None, repairs: Collection[str] = ()
+) -> NDArray[np.uint8]:
     """Decode and resize one image: what the cache holds, and what a single image is predicted from.
 
     Args:
@@ -35,17 +37,20 @@ def load_pixels(path: Path, size_px: int, window: Window | None = None, frame: i
         size_px: Width and height.
         window: Of DICOM images and slices of volumes; None where grey stays as it is.
         frame: Number of the image in a file that holds several.
+        repairs: Those of `scanline.core.images.REPAIRS` that curation made.
 
     Raises:
         InputError: If the file is missing, no image or damaged.
     """
-    return load_file(path, size_px, [(frame, window)])[0]
+    return load_file(path, size_px, [(frame, window)], repairs)[0]
 
 
-def load_file(path: Path, size_px: int, wanted: Sequence[FrameWindow]) -> list[NDArray[np.uint8]]:
+def load_file(
+    path: Path, size_px: int, wanted: Sequence[FrameWindow], repairs: Collection[str] = ()
+) -> list[NDArray[np.uint8]]:
     """Decode a file once, and resize images of it; see `load_pixels`."""
     try:
-        return [resize(image, size_px) for image in read_slices(path, wanted)]
+        return [resize(image, size_px) for image in read_slices(path, wanted, repairs)]
     except ImageError as error:
         raise InputError(
             path,
@@ -105,8 +110,8 @@ def cache_pixels(images: pd.DataFrame, size_px: int, target: Path, threads: int)
 
 
 def _decoded(
-    files: Sequence[tuple[Path, list[int], list[FrameWindow]]], size_px: int, pool: ThreadPoolExecutor
+    files: Sequence[FileImages], size_px: int, pool: ThreadPoolExecutor
 ) -> Iterator[tuple[list[int], list[NDArray[np.uint8]]]]:
     """The places and pixels of the images of each file."""
-    decoded = pool.map(lambda file: load_file(file[0], size_px, file[2]), files)
-    yield from zip([places for _, places, _ in files], progress(decoded, total=len(files)), strict=True)
+    decoded = pool.map(lambda file: load_file(file.path, size_px, file.wanted, file.repairs), files)
+    yield from zip([file.places for file in files], progress(decoded, total=len(files)), strict=True)

@@ -23,12 +23,12 @@ from pydantic import Field
 from scanline.core.errors import InputError
 from scanline.core.files import Placing, digest_of_files, place_file, read_json, sha256_of_file, write_json
 from scanline.core.images import ImageError
-from scanline.core.slices import FrameWindow, read_slices
+from scanline.core.slices import read_slices
 from scanline.prepare.coco_export import coco_document, find_faults
 from scanline.prepare.detection_set import SIDES, ImageSet, is_converted, name_files, without_partly_known
 from scanline.prepare.detection_set_options import ExportFormat, PartlyKnown, SetClasses
 from scanline.prepare.png import encode_png
-from scanline.prepare.windows import by_file
+from scanline.prepare.windows import FileImages, by_file
 from scanline.prepare.yolo_export import DESCRIPTION, label_line
 
 DESCRIPTION_OF_FIFTYONE = "dataset.yaml"  # docs.voxel51.com, YOLOv5Dataset
@@ -44,7 +44,7 @@ class ExportOptions(SetClasses):
 
 
 def write_pngs(images: pd.DataFrame, targets: Sequence[Path], threads: int | None = None) -> None:
-    """Write images of DICOM files and volumes as PNG, each file decoded once.
+    """Write images of DICOM files, volumes and repaired pictures as PNG, each file decoded once.
 
     Args:
         images: Rows of the images table.
@@ -58,10 +58,10 @@ def write_pngs(images: pd.DataFrame, targets: Sequence[Path], threads: int | Non
         list(pool.map(lambda file: _write_pngs_of(file, targets), by_file(images)))
 
 
-def _write_pngs_of(file: tuple[Path, list[int], list[FrameWindow]], targets: Sequence[Path]) -> None:
-    path, places, wanted = file
+def _write_pngs_of(file: FileImages, targets: Sequence[Path]) -> None:
+    path = file.path
     try:
-        for place, grey in zip(places, read_slices(path, wanted), strict=True):
+        for place, grey in zip(file.places, read_slices(path, file.wanted, file.repairs), strict=True):
             targets[place].write_bytes(encode_png(grey))
     except ImageError as error:
         raise InputError(

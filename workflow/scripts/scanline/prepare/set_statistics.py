@@ -16,7 +16,7 @@ from scanline.core.errors import InputError
 from scanline.core.slices import read_slices
 from scanline.prepare.detection_set import SIDES, ImageSet
 from scanline.prepare.detection_set_options import SetClasses
-from scanline.prepare.windows import frame_of, window_of
+from scanline.prepare.windows import frame_of, repairs_of, window_of
 
 SIZE_BINS = 25
 PLACES = 32  # cells of the image's width and height
@@ -192,10 +192,10 @@ def _picture(image_id: str, facts: pd.DataFrame, boxes: pd.DataFrame) -> dict[st
 
 
 def _png_of(row: Any) -> str | None:
-    """An image of DICOM or of a volume as PNG in Base64, for those who draw it; None of a picture."""
-    frame, window = frame_of(row), window_of(row)
-    if frame is None and window is None:
+    """An image of DICOM, of a volume or repaired, as PNG in Base64 for those who draw it; None of another picture."""
+    frame, window, repairs = frame_of(row), window_of(row), repairs_of(row)
+    if frame is None and window is None and not repairs:
         return None
     with io.BytesIO() as stream:
-        Image.fromarray(next(read_slices(Path(row["path"]), [(frame, window)]))).save(stream, "PNG")
+        Image.fromarray(next(read_slices(Path(row["path"]), [(frame, window)], repairs))).save(stream, "PNG")
         return base64.b64encode(stream.getvalue()).decode("ascii")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -11,6 +11,7 @@ from scanline.core.slices import FrameWindow
 
 WINDOW = ("window_center_hu", "window_width_hu")  # columns of the images table
 FRAME = "frame_index"
+REPAIRED = "repairs"
 
 
 def windows_of(images: pd.DataFrame) -> list[Window | None]:
@@ -40,10 +41,36 @@ def frame_of(row: Mapping[str, Any]) -> int | None:
     return None if frame is None or pd.isna(frame) else int(frame)
 
 
-def by_file(images: pd.DataFrame) -> list[tuple[Path, list[int], list[FrameWindow]]]:
+def repairs_of(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """What curation mended of the image of a row of the images table."""
+    names = row.get(REPAIRED)
+    return () if names is None or pd.isna(names) else tuple(names.split())
+
+
+class FileImages(NamedTuple):
+    """Images of one file.
+
+    Attributes:
+        path: The file.
+        places: Of its images in the table.
+        wanted: Frame and window of each.
+        repairs: What curation mended of the file.
+    """
+
+    path: Path
+    places: list[int]
+    wanted: list[FrameWindow]
+    repairs: tuple[str, ...]
+
+
+def by_file(images: pd.DataFrame) -> list[FileImages]:
     """The files of images, each with the places of its images in the table, and what is wanted of it."""
+    repairs = images[REPAIRED].tolist() if REPAIRED in images else [None] * len(images)
     wanted = list(zip(frames_of(images), windows_of(images), strict=True))
     places: dict[str, list[int]] = {}
     for place, path in enumerate(images["path"]):
         places.setdefault(str(path), []).append(place)
-    return [(Path(path), own, [wanted[place] for place in own]) for path, own in places.items()]
+    return [
+        FileImages(Path(path), own, [wanted[place] for place in own], repairs_of({REPAIRED: repairs[own[0]]}))
+        for path, own in places.items()
+    ]

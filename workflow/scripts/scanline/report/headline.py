@@ -100,10 +100,18 @@ def _rows_of_models(
                 leak_free=None if leak_free is None else leak_free[run.split],
             )
         )
+        if "external" in values["subsets"]:
+            rows.append(_external_row(run, columns, values["subsets"]["external"], rows[-1].anchor))
         siblings = [index for index, (other, _) in enumerate(models) if _but_seed(other) == _but_seed(run)]
         if len(siblings) > 1 and place == siblings[-1]:
             rows.append(_spread_row(run, columns, [models[index][1] for index in siblings]))
     return rows
+
+
+def _external_row(run: ReportedRun, columns: Columns, external: Mapping[str, Any], anchor: str) -> Row:
+    """The same model on the external subset."""
+    detail = f"external set, {run.seed_in_words}; {count_images(external)}"
+    return Row("ours", f"{run.model}, {run.task}", detail, headline_of(columns, external), anchor)
 
 
 def count_images(subset: Mapping[str, Any]) -> str:
@@ -142,11 +150,13 @@ def _yardstick_row(yardstick: ReportedYardstick, columns: Columns, leak_free: Ma
         else Cell(NOT_REPORTED, None)
         for name in columns
     )
-    where = (
-        f"on another data set, {yardstick.data_set}: not measured on the images of this study"
-        if yardstick.split is None
-        else f"on a split like {yardstick.split}"
-    )
+    if yardstick.split is not None:
+        what = "a split" if yardstick.subset == "test" else f"{yardstick.subset} of a split"
+        where = f"on {what} like {yardstick.split}"
+    elif yardstick.other_split is not None:
+        where = f"on another split of these images, {yardstick.other_split}: not to be compared with the figures above"
+    else:
+        where = f"on another data set, {yardstick.data_set}: not measured on the images of this study"
     verdict = None if yardstick.split is None or leak_free is None else leak_free[yardstick.split]
     detail = f"reported by others, {where}; task {yardstick.task}; source: {yardstick.source.strip().rstrip('.')}."
     return Row("theirs", yardstick.name, detail, cells, leak_free=verdict)

@@ -301,8 +301,43 @@ def _describe_multilabel(metrics: Mapping[str, Any]) -> tuple[str, list[ModelTab
             "Each label on test at its own threshold; an image of unknown truth is left out.", heads, (*labels, *means)
         ),
         ModelTable("All labels together.", ("Metric", *_subsets(metrics)), tuple(_rows(metrics, matches, "metrics"))),
+        *_none_of_labels_table(metrics),
+        *_localization_table(metrics),
     ]
     return f"{len(test['per_class'])} labels", tables
+
+
+def _localization_table(metrics: Mapping[str, Any]) -> list[ModelTable]:
+    """How the class activation maps of each label with boxes compare with them."""
+    test = metrics.get("localization", {}).get("test") or {}
+    found = {label: row for label, row in test.items() if row is not None}
+    if not found:
+        return []
+    columns = ("pointing_game", "pointing_chance", "mass_inside", "lesion_share")
+    heads = ("Label", "Images with a box", "Pointing game", "By chance", "Mass inside", "Area of the boxes")
+    caption = (
+        "Grad-CAM against the boxes of test. Pointing game: share of images whose maximum lies in the box, or within"
+        " half a cell of the map. By chance: of a random cell. Mass inside the box, and of an even map."
+    )
+    rows = [
+        Line(spell(label), (row["measured"], *(row["metrics"][name] for name in columns)))
+        for label, row in found.items()
+    ]
+    return [ModelTable(caption, heads, tuple(rows))]
+
+
+def _none_of_labels_table(metrics: Mapping[str, Any]) -> list[ModelTable]:
+    test = metrics["subsets"]["test"].get("none_of_labels")
+    if test is None:
+        return []
+    titles = {key: METRICS[key] for key in test["metrics"]}
+    caption = (
+        "No finding, derived: an image is called free of all labels when none reaches its threshold. Of"
+        f" {format_count(test['images'])} test images {format_count(test['positives'])} are; images of which that is"
+        " unknown are left out."
+    )
+    rows = _rows(metrics, titles, "none_of_labels", "metrics")
+    return [ModelTable(caption, ("Metric", *_subsets(metrics)), tuple(rows))]
 
 
 def _describe_multiclass(metrics: Mapping[str, Any]) -> tuple[str, list[ModelTable]]:

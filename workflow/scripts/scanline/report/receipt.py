@@ -47,6 +47,8 @@ def describe_receipt(options: ReceiptOptions, receipt: Mapping[str, Any], thumbn
         "dropped": _dropped(receipt),
         "policies": [_policy(subset, entry) for subset, entry in receipt.get("policies", {}).items()],
         "leaks": split["leaks"],
+        "seen_outside": split["seen_outside"],
+        "n_seen_outside": split["n_seen_outside"],
         "threshold": receipt["near_duplicate_correlation"],
         "compared": receipt["compared_thumbnails"],
         "nearest": _pairs(receipt["nearest_pairs"], thumbnails),

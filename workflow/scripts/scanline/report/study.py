@@ -36,6 +36,7 @@ from scanline.report.words import (
 
 KINDS = ("files", "images", "annotations", "masks", "other", "refused")
 SUBSETS = ("train", "val", "test", "external")
+LISTED = 20  # images left out for the external set
 STUDY_FIGURES = ("flow", "class_balance", "subset_balance", "leakage")
 
 
@@ -284,7 +285,16 @@ def describe_split(name: str, receipt: Mapping[str, Any]) -> dict[str, Any]:
         "labels": labels,
         "rows": rows,
         "leaks": leaks,
+        "seen_outside": list_seen_outside(receipt),
+        "n_seen_outside": len(receipt.get("seen_outside", ())),
     }
+
+
+def list_seen_outside(receipt: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The first images that were left out because the external set holds the same picture, each with that."""
+    return [
+        {"image": entry["image"], "of": ", ".join(entry["of"])} for entry in receipt.get("seen_outside", ())[:LISTED]
+    ]
 
 
 def _place(key: str) -> tuple[int, str]:

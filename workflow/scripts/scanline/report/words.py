@@ -125,6 +125,11 @@ def judge_split(receipt: Mapping[str, Any]) -> str:
         text += " The gate checked it before any training."
         if not all(compared.values()):
             text += f" Not known here, so not compared: {_listed(compared, False, 'and')}."
+        if not (compared["patient_id"] or compared["volume_id"]):
+            text += (
+                " A group is a cluster of equal files and near-duplicates, and no more: two images of one patient may"
+                " stand in two subsets."
+            )
         return text
     leaks = {key: receipt["leaks"][key] for key in KEYS if key in receipt["leaks"] and key != "phash"}
     key = max(leaks, key=lambda name: leaks[name]["test_images"])  # the first of equals: the patient

@@ -8,6 +8,7 @@ from scanline.core.options import Options, read_options
 
 NO_CLASS = "none"
 WITHOUT = "not "
+OTHER_SOURCE = "external_sources"  # in dropped_by: no choice of a policy
 
 _KIND = f"a class, '{WITHOUT}<class>' (known to be without it) or {NO_CLASS} (known to be without every class)"
 

@@ -10,6 +10,7 @@ from scanline.split.assign import ASSIGNED, assign_groups, check_same_images
 from scanline.split.columns import check_columns, check_strata
 from scanline.split.options import (
     NO_CLASS,
+    OTHER_SOURCE,
     KFoldSplit,
     LeakFreeSplit,
     OfficialSplit,
@@ -22,7 +23,7 @@ from scanline.split.stratified import deal_groups
 
 LIST = "official_subset"
 OPEN_LIST = "train_val"
-UNLISTED, OTHER_SOURCE = "official", "external_sources"  # in dropped_by: no choice of a policy
+UNLISTED = "official"  # in dropped_by: no choice of a policy
 
 
 def assign_split(

@@ -7,7 +7,7 @@ import pandas as pd
 
 from scanline.core.tables import SUBSETS
 from scanline.split.columns import deviations_of, make_spread
-from scanline.split.options import LeakFreeSplit, Ratios, target_shares
+from scanline.split.options import OTHER_SOURCE, LeakFreeSplit, Ratios, target_shares
 from scanline.split.policies import DROPPING, balanced_columns, count_policies
 from scanline.split.search import cost_of, sums_of
 from scanline.split.slice_range import count_slice_range
@@ -79,10 +79,13 @@ def describe_balance(
 
     Returns:
         {"objective": {"cost", "images": {"mean", "worst", "worst_column"}, "groups": likewise}, "dropped":
-        {dropped_by: images}, "policies": see `count_policies`, "slice_range": see `count_slice_range`}. The deviations
-        are relative, over subsets and columns: the images or groups there are, with each side of a class of `balance`
-        that counts, and of each value of a stratum. What policies dropped is among them, as it was assigned first. The
-        objective is null where lists decide all. The cost of folds is that of train, val and test.
+        {dropped_by: images}, "policies": see `count_policies`, "slice_range": see `count_slice_range`, and with
+        external sources "seen_outside": [{"image", "of"}], the images dropped because their group has images of an
+        external source, each with those}. The deviations are relative, over subsets and columns: the images or groups
+        there are, with each side of a class of `balance` that counts, and of each value of a stratum. What policies
+        dropped is among them, as it was assigned first. The objective is null where lists decide all. The cost of folds
+        is that of
+        train, val and test.
     """
     split = split.sort_values("image_id", ignore_index=True)
     dropped = split["dropped_by"].value_counts().sort_index()
@@ -91,7 +94,19 @@ def describe_balance(
         "dropped": {str(name): int(count) for name, count in dropped.items()},
         "policies": count_policies(split, labels, options.policies),
         "slice_range": count_slice_range(split, images, labels, options.slice_range),
+        **({"seen_outside": _seen_outside(split)} if options.external_sources else {}),
     }
+
+
+def _seen_outside(split: pd.DataFrame) -> list[dict[str, Any]]:
+    """Images that were dropped because their group has images of an external source, each with those."""
+    external = split[split["subset"].eq("external") & split["dropped_by"].isna()]
+    twins = external.groupby("group_id")["image_id"].agg(list)
+    seen = split[split["dropped_by"].eq(OTHER_SOURCE)]
+    return [
+        {"image": image, "of": twins.get(group, [])}
+        for image, group in zip(seen["image_id"], seen["group_id"], strict=True)
+    ]
 
 
 def _measure(

@@ -58,7 +58,7 @@ FINDINGS = (
 )
 NO_FINDING = "No Finding"
 BOX_LABELS = {"Infiltrate": "Infiltration"}  # as the list of boxes spells it
-SIZE_PX = (1024, 1024)  # of every published image; the table's width and height are those of the radiograph before
+SIZE_PX = 1024  # of every published image; the table's width and height are those of the radiograph before
 OLDEST_YEARS = 120
 SEXES = {"M": "male", "F": "female", "": None}
 YEARS = {"Y": 1.0, "M": 1 / 12, "D": 1 / 365.25, "": 1.0}
@@ -78,6 +78,12 @@ class Options(BaseOptions):
     release: Release | None = Field(
         default=None,
         description="The label file to use, told by its content: 2017 or 2020. Null: the only one there is.",
+    )
+    image_size_px: int = Field(
+        default=SIZE_PX,
+        ge=1,
+        description="Width and height of the images. The boxes were drawn on 1024 x 1024 pixels, as they are published;"
+        " they are scaled to images of another size.",
     )
 
 
@@ -118,7 +124,7 @@ def read_entries(folder: Path, files: Sequence[str], options: Options) -> Entrie
     table = _choose_table(folder, _named(files, TABLE_NAME), options.release)
     boxes_path = _only(folder, _named(files, BOXES_NAME), "list of boxes")
     subsets = _read_lists(folder, by_name)
-    boxes = _read_boxes(folder / boxes_path) if boxes_path is not None else {}
+    boxes = _read_boxes(folder / boxes_path, options.image_size_px / SIZE_PX) if boxes_path is not None else {}
     rejects = [*table.rejects, _note_release(table)]
     rejects += [
         Reject(path, None, "noted", "official_list", f"the official {LISTS[name]} list")
@@ -343,12 +349,12 @@ def _sex(path: Path, row: int, text: str) -> str | None:
 # --- boxes and lists ----------------------------------------------------------------------------------------------
 
 
-def _read_boxes(path: Path) -> dict[str, list[Box]]:
-    """Boxes by image without suffix, in pixels of the published 1024 x 1024 images, origin at the top left corner."""
+def _read_boxes(path: Path, scale: float) -> dict[str, list[Box]]:
+    """Boxes by image without suffix, in pixels of the published images times the scale, origin at the top left."""
     boxes: dict[str, list[Box]] = {}
     for number, fields in _read_csv(path, BOX_COLUMNS):
         try:
-            x, y, width, height = (float(text) for text in fields[2:6])
+            x, y, width, height = (float(text) * scale for text in fields[2:6])
         except ValueError as error:
             raise _bad_value(path, number, "Bbox [x,y,w,h]", ",".join(fields[2:6]), "four numbers") from error
         label = BOX_LABELS.get(fields[1], fields[1])
@@ -393,6 +399,7 @@ def _match(
 ) -> tuple[list[Entry], list[Reject]]:
     """An entry for each row that has an image file, or for each row where there are no image files."""
     absent = dict.fromkeys(FINDINGS, False)
+    size = (options.image_size_px, options.image_size_px)
     entries: list[Entry] = []
     rejects: list[Reject] = []
     for row in table.rows:
@@ -411,7 +418,7 @@ def _match(
                 volume_id=None,
                 slice_index=None,
                 boxes=tuple(boxes[name]) if name in boxes else None,
-                declared_size=SIZE_PX if options.images == "none" or name in boxes else None,
+                declared_size=size if options.images == "none" or name in boxes else None,
                 annotation_path=table.path,
                 labels={**absent, **dict.fromkeys(row.findings, True)},
                 metadata={
