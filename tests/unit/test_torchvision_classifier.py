@@ -217,29 +217,30 @@ def test_grad_cam_of_a_linear_network_is_the_class_weighted_map():
 
 
 def test_grad_cam_of_a_curved_network_is_the_map_that_is_worked_out_by_hand():
-    """Two feature maps that are the image and its negative, and a score that is 3 mean(A)^2 + 2 mean(B).
+    """Two feature maps, A the image and B one everywhere, and a score that is 3 mean(A)^2 - 2 mean(B).
 
-    On 16 pixels with a mean of 1, the gradients are 6 * 1 / 16 on each pixel of A and 2 / 16 on each of B, so the
-    weights (their means) are 3/8 and 1/8, and the map is relu(3/8 A - 1/8 A) = A / 4 where A is positive.
+    On 16 pixels with a mean of 1, the gradients are 6 * 1 / 16 on each pixel of A and -2 / 16 on each of B, so the
+    weights (their means) are 3/8 and -1/8, and the map is relu(3/8 A - 1/8): 2.875 where A is 8.
     """
 
     class Score(torch.nn.Module):
         def forward(self, maps):
             means = maps.mean(dim=(2, 3))
-            return (3 * means[:, :1] ** 2 + 2 * means[:, 1:]).clone()
+            return 3 * means[:, :1] ** 2 - 2 * means[:, 1:]
 
     first = torch.nn.Conv2d(1, 1, 1, bias=False)
-    maps = torch.nn.Conv2d(1, 2, 1, bias=False)
+    maps = torch.nn.Conv2d(1, 2, 1)
     with torch.no_grad():
         first.weight.fill_(1.0)
-        maps.weight.copy_(torch.tensor([1.0, -1.0]).view(2, 1, 1, 1))
+        maps.weight.copy_(torch.tensor([1.0, 0.0]).view(2, 1, 1, 1))
+        maps.bias.copy_(torch.tensor([0.0, 1.0]))
     image = torch.tensor([[8.0, 4.0, -4.0, 2.0], [1, 1, 1, 1], [0, 0, 2, 0], [0, 0, 0, 0]]).view(1, 1, 4, 4)
     assert image.mean() == 1
     model = torch.nn.Sequential(first, maps, Score()).requires_grad_(False)
     assert last_feature_map(model, image) is maps
     logits, found = scores_with_cams(model, maps, image)
     assert logits.item() == 3 * 1 - 2 * 1
-    expected = torch.tensor([[1.0, 0.5, 0.0, 0.25], [0.125] * 4, [0, 0, 0.25, 0], [0, 0, 0, 0]])  # A / 4, over its 2
+    expected = torch.tensor([[2.875, 1.375, 0.0, 0.625], [0.25] * 4, [0, 0, 0.625, 0], [0, 0, 0, 0]]) / 2.875
     torch.testing.assert_close(found[0, 0], expected)
 
 
