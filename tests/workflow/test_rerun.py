@@ -130,7 +130,7 @@ REACHED_BY = {
     "evaluate/bootstrap.py": EVALUATE,
     "evaluate/gap.py": EVALUATE,
     "evaluate/classifier.py": {"evaluate_classifier"},
-    "evaluate/multilabel.py": {"evaluate_multilabel"},
+    "evaluate/multilabel.py": {"evaluate_multilabel", "compare_seeds"},
     "evaluate/average_precision.py": {"evaluate_detector"},
     "evaluate/volumes.py": {"evaluate_detector"},
     "evaluate/surfaces.py": {"evaluate_segmenter"},
@@ -147,7 +147,7 @@ REACHED_BY = {
     "figures/study.py": {"plot_study"},
     "figures/detection_set.py": {"plot_detection_set"},
     "report/overview.py": {"write_overview"},
-    "report/seeds.py": {"write_report"},
+    "report/seeds.py": {"write_report", RECEIPT},
     "report/receipt.py": {"write_receipt"},
     "report/page.py": {*PAGES, RECEIPT},
 }
