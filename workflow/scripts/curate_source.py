@@ -1,35 +1,31 @@
 """Curate one source: its raw files to the images, boxes, labels, rejects and thumbnails tables."""
 
+from scanline.core import tables
 from scanline.core.command_line import parse_arguments, run
 from scanline.core.log import logger
 from scanline.core.options import read_options
-from scanline.core.tables import (
-    BOXES,
-    FILES,
-    HEADERS,
-    IMAGES,
-    REJECTS,
-    THUMBNAILS,
-    labels_schema,
-    read_table,
-    write_table,
-)
 from scanline.curate.file_scan import SCAN, join_shards
 from scanline.curate.options import CurateSource
 from scanline.curate.scan import curate_source
 
-SCHEMAS = {"images": IMAGES, "boxes": BOXES, "rejects": REJECTS, "thumbnails": THUMBNAILS, "headers": HEADERS}
+SCHEMAS = {
+    "images": tables.IMAGES,
+    "boxes": tables.BOXES,
+    "rejects": tables.REJECTS,
+    "thumbnails": tables.THUMBNAILS,
+    "headers": tables.HEADERS,
+}
 
 
 def main() -> None:
     """Run the rule."""
     args = parse_arguments(__doc__, "name", "files", "scans+", *SCHEMAS, "labels", "options")
     options = read_options(CurateSource, args.options)
-    files = read_table(args.files, FILES)
-    scan = join_shards(read_table(path, SCAN) for path in args.scans)
+    files = tables.read_table(args.files, tables.FILES)
+    scan = join_shards(tables.read_table(path, SCAN) for path in args.scans)
     curated = curate_source(args.name, files, args.files, options, scan)
-    for table, schema in {**SCHEMAS, "labels": labels_schema(options.labels)}.items():
-        write_table(getattr(curated, table), getattr(args, table), schema)
+    for table, schema in {**SCHEMAS, "labels": tables.labels_schema(options.labels)}.items():
+        tables.write_table(getattr(curated, table), getattr(args, table), schema)
     actions = curated.rejects["action"].value_counts()
     logger.info(
         "%s: %d files, %d images of %d patients, %d boxes; %s",

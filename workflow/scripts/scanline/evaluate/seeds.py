@@ -1,8 +1,8 @@
 """The spread of each network over its seeds, and each ensemble beside its members and against the best of them.
 
 The best member is chosen on val, by the study's headline metric or else the first that is compared; test chooses
-nothing. The difference is taken on test, one draw of patients for both (`paired.paired_difference`): what makes a patient
-hard for both cancels.
+nothing. The difference is taken on test, one draw of patients for both (`paired.paired_difference`): what makes a
+patient hard for both cancels.
 """
 
 from collections.abc import Mapping, Sequence
