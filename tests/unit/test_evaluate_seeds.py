@@ -108,6 +108,26 @@ def compared(kind, qualities=(1.0, 3.0, 6.0), values=(0.6, 0.8, 0.9), seeds=(0, 
     return compare_seeds(files, CURATED, options)
 
 
+def test_repeats_of_one_seed_are_told_from_seeds():
+    runs = [run("net", 1, "binary"), run("net", 2, "binary")]
+    again = [one.model_copy(update={"model": "net_again", "repeat_of": "net"}) for one in runs[:1]]
+    files = [
+        SeedFiles(one, metrics_with("binary", value, value), images_of("binary", 3.0, 0))
+        for one, value in zip([*runs, *again], (0.6, 0.8, 0.7), strict=True)
+    ]
+    options = CompareSeedsOptions(runs=[*runs, *again], headline=HEADLINE, evaluate=EVALUATE)
+    compared = compare_seeds(files, CURATED, options)
+    (found,) = compared["comparisons"]
+    (spread,), (repeat,) = found["spreads"], found["repeats"]
+    assert (spread["model"], spread["seeds"]) == ("net", [1, 2])
+    assert (repeat["model"], repeat["seed"], repeat["runs"]) == ("net", 1, ["net", "net_again"])
+    np.testing.assert_allclose([repeat["metrics"]["auroc"][name] for name in ("minimum", "maximum")], [0.6, 0.7])
+    table = table_of([found])
+    assert table.groupby("same_seed", dropna=False)["mean"].count().to_dict()[1] == len(KINDS["binary"].headline)
+    lines = [line.name for line in describe_seeds(compared)[0].rows]
+    assert "net, seed 1 trained 2 times" in lines
+
+
 def test_spread_by_hand():
     spread = spread_of([0.7, 0.8, None, 0.9])
     assert spread["defined"] == 3

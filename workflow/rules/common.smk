@@ -20,6 +20,7 @@ from scanline.figures.options import LABEL_FIGURES as LABEL_FIGURE_NAMES
 from scanline.prepare.detection_set_options import EXPORT_FORMATS, DetectionSet
 from scanline.report.kinds import KINDS
 from scanline.train.network_names import ULTRALYTICS_NAME
+from scanline.train.study_options import repeats
 
 RUN_FILES = "{split}/{task}/{model}/seed{seed}"
 AUGMENTED = "<results>/{study}/prepared/{split}/{augmentation}"
@@ -576,6 +577,8 @@ def compare_seeds_options(wildcards):
 
 def seed_entry(study, split, task, model, seed):
     entry = {**answering_entry(study, split, task, model, seed), "targets": targets_of(study.tasks[task])}
+    if model in (repeated := repeats(study.models)):
+        entry["repeat_of"] = repeated[model]
     if model in study.ensembles:
         entry["members"] = [{"model": run.model, "seed": run.seed} for run in study.ensembles[model].runs()]
     return entry
@@ -785,8 +788,8 @@ def compared_runs(study):
 
 
 def seed_runs(study):
-    """Ensembles, their members, and runs of networks with several seeds: what compare_seeds sets side by side."""
-    runs = runs_in(study)
+    """Ensembles, their members, runs of networks with several seeds, and repeats of one: what compare_seeds compares."""
+    runs, repeated = runs_in(study), repeats(study.models)
     found = set()
     for split, task, model, seed in runs:
         if model in study.ensembles:
@@ -794,6 +797,8 @@ def seed_runs(study):
             found.update([(split, task, model, seed), *members])
         seeds = [run for run in runs if run[:3] == (split, task, model)]
         found.update(seeds if len(seeds) > 1 else [])
+        alike = [run for run in runs if (run[0], run[1], repeated.get(run[2], run[2]), run[3]) == (split, task, model, seed)]
+        found.update(alike if len(alike) > 1 else [])
     return [run for run in runs if run in found]
 
 

@@ -1,4 +1,4 @@
-"""The spread of each network over its seeds, and each ensemble beside its members and against the best of them.
+"""The spread of each network over its seeds and over repeats of one seed, and each ensemble beside its members.
 
 The best member is chosen on val, by the study's headline metric or else the first that is compared; test chooses
 nothing. The difference is taken on test, one draw of patients for both (`paired.paired_difference`): what makes a
@@ -37,6 +37,7 @@ SPREAD = ("mean", "sd", "minimum", "maximum")
 COLUMNS = {
     **dict.fromkeys(("split", "task", "kind", "model"), "str"),
     "runs": "int64",
+    "same_seed": "Int64",
     "metric": "str",
     **dict.fromkeys((*SPREAD, "value", "low", "high"), "float64"),
     "best_member": "str",
@@ -94,7 +95,7 @@ class MeanOfImages:
 
 
 def compare_seeds(files: Sequence[SeedFiles], curated: Curated, options: CompareSeedsOptions) -> dict[str, Any]:
-    """The content of seeds.json: for each split and task the runs, the spread over seeds, and the ensembles.
+    """The content of seeds.json: for each split and task the runs, the spreads over seeds and repeats, the ensembles.
 
     Args:
         files: Of each run of the options, in their order.
@@ -134,18 +135,28 @@ def _compare(group: Sequence[SeedFiles], curated: Curated, options: CompareSeeds
             {"model": one.run.model, "seed": one.run.seed, "metrics": _headline(one, places, "test")} for one in trained
         ],
         "spreads": [
-            {
-                "model": name,
-                "seeds": [one.run.seed for one in runs],
-                "metrics": {
-                    metric: spread_of([_value(one, place, "test") for one in runs]) for metric, place in places.items()
-                },
-            }
+            {"model": name, "seeds": [one.run.seed for one in runs], "metrics": _spreads(runs, places)}
             for name, runs in seeds.items()
             if len(runs) > 1
         ],
+        "repeats": [
+            {"model": name, "seed": seed, "runs": [one.run.model for one in runs], "metrics": _spreads(runs, places)}
+            for (name, seed), runs in _repeated(trained).items()
+        ],
         "ensembles": [_describe_ensemble(one, trained, curated, options) for one in group if one.run.members],
     }
+
+
+def _spreads(runs: Sequence[SeedFiles], places: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    return {metric: spread_of([_value(one, place, "test") for one in runs]) for metric, place in places.items()}
+
+
+def _repeated(trained: Sequence[SeedFiles]) -> dict[tuple[str, int], list[SeedFiles]]:
+    """The runs that were trained alike with one seed, by network and seed; nothing of what was trained once."""
+    groups: dict[tuple[str, int], list[SeedFiles]] = {}
+    for one in trained:
+        groups.setdefault((one.run.repeat_of or one.run.model, one.run.seed), []).append(one)
+    return {key: runs for key, runs in groups.items() if len(runs) > 1}
 
 
 def spread_of(values: Sequence[float | None]) -> dict[str, float | int | None]:
@@ -269,14 +280,15 @@ def _estimate(values: Any, place: Sequence[str]) -> dict[str, Any] | None:
 
 
 def table_of(comparisons: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """seeds.json as one table: a row for each metric of each network with several seeds and of each ensemble.
+    """seeds.json as one table: a row a metric of networks with several seeds, of repeats, of ensembles.
 
     Args:
         comparisons: Of seeds.json.
 
     Returns:
-        The columns of COLUMNS. `runs` are seeds, or members; mean, sd, minimum and maximum are of networks, value, low,
-        high, best_member and difference (ensemble minus that member) of ensembles. Null where there is none.
+        The columns of COLUMNS. `runs` are seeds, or repeats of the seed `same_seed`, or members; mean, sd, minimum and
+        maximum are of networks, value, low, high, best_member and difference (ensemble minus that member) of ensembles.
+        Null where there is none.
     """
     rows: list[dict[str, Any]] = []
     for one in comparisons:
@@ -284,6 +296,9 @@ def table_of(comparisons: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         for spread in one["spreads"]:
             names = {**keys, "model": spread["model"], "runs": len(spread["seeds"])}
             rows += [{**names, "metric": metric, **found} for metric, found in spread["metrics"].items()]
+        for repeat in one["repeats"]:
+            names = {**keys, "model": repeat["model"], "runs": len(repeat["runs"]), "same_seed": repeat["seed"]}
+            rows += [{**names, "metric": metric, **found} for metric, found in repeat["metrics"].items()]
         for ensemble in one["ensembles"]:
             best = ensemble["best_member"]
             names = {**keys, "model": ensemble["model"], "runs": len(ensemble["members"])}

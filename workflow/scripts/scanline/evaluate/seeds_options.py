@@ -25,6 +25,7 @@ class SeedRun(Options):
     targets: tuple[str, ...] = Field(min_length=1, description="The task's classes.")
     model: str = Field(description="The network, or the ensemble.")
     seed: int = Field(description="The training seed.")
+    repeat_of: str | None = Field(default=None, description="Network whose training this one repeats, seed by seed.")
     members: tuple[Member, ...] = Field(default=(), description="Of an ensemble: its runs.")
 
     @property

@@ -34,6 +34,14 @@ def _table(one: Mapping[str, Any], interval: Mapping[str, Any]) -> ModelTable:
         )
         for spread in one["spreads"]
     ]
+    rows += [
+        Line(
+            f"{repeat['model']}, seed {repeat['seed']} trained {len(repeat['runs'])} times",
+            tuple(_spread_cell(repeat["metrics"].get(name), len(repeat["runs"]), "runs") for name in headline),
+            "equal seeds: mean ± standard deviation, lowest to highest",
+        )
+        for repeat in one["repeats"]
+    ]
     for ensemble in one["ensembles"]:
         members = len(ensemble["members"])
         name = f"{ensemble['model']}, {name_seed(ensemble['model'], ensemble['seed'], members)}"
@@ -57,10 +65,10 @@ def _estimates(run: Mapping[str, Any], headline: Mapping[str, Any]) -> tuple[Any
     return tuple(run["metrics"].get(name) for name in headline)
 
 
-def _spread_cell(found: Mapping[str, Any] | None, seeds: int) -> Cell:
+def _spread_cell(found: Mapping[str, Any] | None, count: int, what: str = "seeds") -> Cell:
     if found is None or not found["defined"]:
-        return Cell("undefined for all seeds", None)
+        return Cell(f"undefined for all {what}", None)
     mean, low, high = (format_value(found[name]) for name in ("mean", "minimum", "maximum"))
-    some = f" ({found['defined']} of {seeds} seeds)" if found["defined"] < seeds else ""
+    some = f" ({found['defined']} of {count} {what})" if found["defined"] < count else ""
     deviation = "" if found["sd"] is None else f" ± {format_value(found['sd'])}"
     return Cell(f"{mean}{deviation}", f"{low} to {high}{some}")
