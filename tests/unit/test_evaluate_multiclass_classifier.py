@@ -18,7 +18,7 @@ from scanline.evaluate.class_temperature import check_class_point, fit_class_poi
 from scanline.evaluate.frozen_rules import read_rules
 from scanline.evaluate.multiclass_classifier import check_multiclass_scores, confused_pairs, join_groups
 from scanline.figures.multiclass_examples import choose_class_examples
-from scanline.predict.classifier import write_maps
+from scanline.predict.activation_maps import write_maps
 from scanline.report.kinds import KINDS
 from scanline.report.models import describe_model
 from scanline.report.options import ReportedRun

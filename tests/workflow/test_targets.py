@@ -63,16 +63,16 @@ def test_the_demo_has_the_study_of_several_sources(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("study", "sources", "kind"), [("ct_hematoma", 2, "multiclass"), ("chestxray14", 1, "multilabel")]
+    ("study", "sources", "kind", "runs"), [("ct_hematoma", 2, "multiclass", 2), ("chestxray14", 1, "multilabel", 1)]
 )
-def test_the_demo_trains_and_scores_a_classifier_of_each_study_of_images(tmp_path, study, sources, kind):
+def test_the_demo_trains_and_scores_a_classifier_of_each_study_of_images(tmp_path, study, sources, kind, runs):
     command = (sys.executable, "-m", "snakemake", "--dry-run", study)
     answer = run(*command, "--config", f"results={tmp_path}", "preset=demo")
     assert answer.returncode == 0, answer.stderr
     table = answer.stdout.split("Job stats:\n")[1].split("\n\n")[0].splitlines()[2:]
     jobs = {rule: int(count) for rule, count in map(str.split, table)}
-    assert (jobs["acquire_source"], jobs["train_classifier"], jobs[f"evaluate_{kind}"]) == (sources, 1, 1)
-    assert jobs[f"plot_{kind}"] == 1
+    assert (jobs["acquire_source"], jobs["train_classifier"], jobs[f"evaluate_{kind}"]) == (sources, runs, runs)
+    assert jobs[f"plot_{kind}"] == runs
     assert jobs["total"] <= 40
     assert "acquire_weights" not in jobs
 
