@@ -1087,9 +1087,9 @@ def exports_of(study_name):
 
 
 def networks_of(study_name):
-    """The ONNX file of each image-level run of a study; not part of `all`."""
+    """The ONNX file of each image-level network of a study; not part of `all`."""
     tasks = CONFIG.studies[study_name].tasks
-    runs = [run for run in runs_in(CONFIG.studies[study_name]) if tasks[run[1]].kind in IMAGE_LEVEL]
+    runs = [run for run in trained_runs(CONFIG.studies[study_name]) if tasks[run[1]].kind in IMAGE_LEVEL]
     return run_paths(study_name, f"exports/{RUN_FILES}/model.onnx", runs)
 
 

@@ -25,7 +25,7 @@ KEYS = {
     "group_id": "group",
     "sha256": "file content",
     "near_duplicate": "picture (near-duplicates, confirmed on thumbnails)",
-    "phash": "perceptual hash (a hint: different heads can share one)",
+    "phash": "perceptual hash (a hint: different images can share one)",
 }
 _SHORT_KEYS = {
     "patient_id": "patient",
