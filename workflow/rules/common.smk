@@ -797,7 +797,9 @@ def seed_runs(study):
             found.update([(split, task, model, seed), *members])
         seeds = [run for run in runs if run[:3] == (split, task, model)]
         found.update(seeds if len(seeds) > 1 else [])
-        alike = [run for run in runs if (run[0], run[1], repeated.get(run[2], run[2]), run[3]) == (split, task, model, seed)]
+        alike = [
+            run for run in runs if (run[0], run[1], repeated.get(run[2], run[2]), run[3]) == (split, task, model, seed)
+        ]
         found.update(alike if len(alike) > 1 else [])
     return [run for run in runs if run in found]
 
