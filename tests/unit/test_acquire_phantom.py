@@ -92,7 +92,7 @@ def _full_disk(*_):
 
 @pytest.mark.parametrize("layout", ["phe_sich", "head_ct", "os"])
 def test_an_unknown_layout_names_the_known(layout):
-    with pytest.raises(InputError, match=r"expected one of ich_coco, .*phe_sich_ids"):
+    with pytest.raises(InputError, match=r"expected one of ct_hematoma_external, .*phe_sich_ids"):
         draw(layout=layout)
 
 

@@ -164,7 +164,7 @@ def test_images_of_tables_alone_fit_the_schema_and_files_stand_once():
     row = {"image_id": "s/1", "source": "s", "view": "PA", "follow_up": 0, "official_subset": "test"}
     table = make_table([row, {**row, "image_id": "s/2"}], IMAGES)
     assert table["path"].isna().all()
-    with pytest.raises(InputError, match="path"):
+    with pytest.raises(InputError, match="each file, or frame of a file, once"):
         validate(table.assign(path="data/x.png"), IMAGES, "images")
     with pytest.raises(InputError, match="official_subset"):
         validate(table.assign(official_subset="holdout"), IMAGES, "images")

@@ -68,5 +68,6 @@ def test_lost_images_are_told(tables):
     whole, curated = sets(tables)
     with pytest.raises(InputError, match=r"images_in_split: found parts that sum to 24"):
         describe_dataset(whole, curated, pd.concat([tables[3], tables[3].head(1)]))
+    strayed = whole.boxes.assign(image_id=["of no image", *whole.boxes["image_id"].iloc[1:]])
     with pytest.raises(InputError, match="boxes"):
-        describe_dataset(replace(whole, boxes=whole.boxes.head(2)), curated, tables[3])
+        describe_dataset(replace(whole, boxes=strayed), curated, tables[3])

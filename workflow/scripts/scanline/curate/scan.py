@@ -295,7 +295,7 @@ def _note_repairs(kept: Iterable[Entry], scanned: Mapping[str, Inspected]) -> li
     return [
         Reject(entry.path, None, "repaired", name, REPAIR_DETAILS[name])
         for entry in kept
-        for name in scanned[entry.path].repairs
+        for name in _found(entry, scanned).repairs
     ]
 
 

@@ -8,13 +8,12 @@ What cannot be taken out is what a network says of all classes at once: an unkno
 background for the proposals of Faster R-CNN, and in the softmax of Faster R-CNN and SSD against the known classes.
 """
 
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
 import torch
 from torch import nn
-
-from scanline.train.detection_batches import Target
 
 SURELY_NOT = -1e4  # exp of it is 0 in all precisions, and it is finite in float16
 
@@ -36,7 +35,7 @@ class UnknownClasses:
             heads.box_roi_pool.register_forward_pre_hook(self._count_proposals)
             heads.box_predictor.register_forward_hook(self._silence_predictor)
 
-    def of_images(self, targets: list[Target]) -> "UnknownClasses":
+    def of_images(self, targets: Sequence[Mapping[str, torch.Tensor]]) -> "UnknownClasses":
         """Name the images that are to come by their targets, some with `known`, shape (classes,), bool."""
         if "known" in targets[0]:
             unknown = ~torch.stack([target["known"] for target in targets])
