@@ -15,6 +15,7 @@ import torch
 from conftest import PRESET
 
 from scanline.config import load_config
+from scanline.train.options import ModelOptions
 
 pytestmark = pytest.mark.workflow
 
@@ -143,7 +144,7 @@ def test_the_record_of_each_engine_says_what_was_trained_and_where_it_lies(finis
     study, (_, task, model, _) = config.studies["phe_sich"], run.split("/")
     assert record["options"] == {
         "task": study.tasks[task].model_dump(mode="json"),
-        "model": study.models[model].network(),
+        "model": ModelOptions(**study.models[model].network()).model_dump(mode="json"),
         "training": study.training.model_dump(mode="json"),
     }
     stored = finished.root / "results/model_store" / record["store_key"] / "model.pt"
