@@ -26,7 +26,7 @@ help: ## Show this list
 install: $(INSTALLED) ## Install the locked packages into .venv, and run nothing
 
 # Networks as small as the demo's train faster side by side, with a core each, than one by one with all of them.
-demo: $(INSTALLED) ## Run the whole workflow on phantom data in four minutes
+demo: $(INSTALLED) ## Run the whole workflow on phantom data in five minutes
 	$(SNAKEMAKE) --max-threads 1 default ich_detection --config preset=demo
 	@echo "The reports: $(CURDIR)/results/demo/report.html and $(CURDIR)/results/demo/ich_detection/report.html"
 
