@@ -15,6 +15,7 @@ import torch
 from conftest import PRESET
 
 from scanline.config import load_config
+from scanline.train.detector_model import TunedModel
 from scanline.train.options import ModelOptions
 
 pytestmark = pytest.mark.workflow
@@ -142,9 +143,10 @@ def test_the_record_of_each_engine_says_what_was_trained_and_where_it_lies(finis
 
     config = load_config({"studies": ["phe_sich"], "preset": PRESET}, finished.root)
     study, (_, task, model, _) = config.studies["phe_sich"], run.split("/")
+    network = study.models[model].network()
     assert record["options"] == {
         "task": study.tasks[task].model_dump(mode="json"),
-        "model": ModelOptions(**study.models[model].network()).model_dump(mode="json"),
+        "model": (TunedModel if "ultralytics" in network else ModelOptions)(**network).model_dump(mode="json"),
         "training": study.training.model_dump(mode="json"),
     }
     stored = finished.root / "results/model_store" / record["store_key"] / "model.pt"
