@@ -112,7 +112,7 @@ def _draw_images(axes: Axes, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> N
         text += f", {format_count(unknown)} unknown" if unknown else ""
         axes.text(total + longest * 0.012, place, text, va="center", size=8.5)
     _name_rows(axes, [name for name, _ in rows])
-    axes.set_xlim(0, longest * 2.25)
+    axes.set_xlim(0, longest * 3.4)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.set_title("Images: with a box, negative, unknown", pad=8)
 
