@@ -38,13 +38,13 @@ rescan: $(INSTALLED) ## List raw files that you changed anew: make rescan STUDY=
 	@$(BIN)/python workflow/scripts/rescan_source.py --study "$(STUDY)" --source "$(SOURCE)" --preset "$(PRESET)"
 
 test: $(TEST_INSTALLED) lint ## Lint, and run the tests of the library and of the workflow
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" --numprocesses 2
 
 test-slow: $(TEST_INSTALLED) ## Run the tests of training in several processes (3 minutes)
 	$(BIN)/python -m pytest -m slow
 
 test-unit: $(TEST_INSTALLED) ## Run the unit tests alone
-	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest tests/unit --numprocesses 2
 
 test-cluster: $(TEST_INSTALLED) ## Run the workflow on a private SLURM, where SLURM is installed (6 minutes)
 	$(BIN)/python -m pytest tests/cluster -m "not slow" -rs

@@ -87,7 +87,7 @@ CURATED = Curated(
 )
 
 
-def compared(kind, qualities=(1.0, 3.0, 6.0), values=(0.6, 0.8, 0.9), seeds=(0, 1, 2)):
+def compared(kind, qualities=(1.0, 3.0, 6.0), values=(0.6, 0.8, 0.9), seeds=(0, 1, 2), **more):
     """Two seeds of a network and their ensemble."""
     targets = {"multilabel": ("bleed", "oedema"), "multiclass": ("none", "bleed")}.get(kind, ("bleed",))
     runs = [
@@ -104,7 +104,7 @@ def compared(kind, qualities=(1.0, 3.0, 6.0), values=(0.6, 0.8, 0.9), seeds=(0, 
         )
         for one, quality, value, seed in zip(runs, qualities, values, seeds, strict=True)
     ]
-    options = CompareSeedsOptions(runs=runs, headline=HEADLINE, evaluate=EVALUATE)
+    options = CompareSeedsOptions(runs=runs, headline=HEADLINE, evaluate=EVALUATE, **more)
     return compare_seeds(files, CURATED, options)
 
 
@@ -214,3 +214,8 @@ def test_the_report_shows_seeds_spread_ensemble_and_difference_in_this_order():
     assert (spread.value, spread.range) == ("0.600 ± 0.141", "0.500 to 0.700")
     assert table.rows[4].cells[0].value.startswith("+")
     assert table.rows[4].cells[3] is None  # boxes found: not compared
+
+
+def test_the_metric_that_chooses_comes_first_in_the_report():
+    (table,) = describe_seeds(compared("detect", chosen_by={"detect": "ap_10"}))
+    assert table.heads[:3] == ("Run", "AP at IoU 0.1", "AP at IoU 0.5")

@@ -130,6 +130,7 @@ def _compare(group: Sequence[SeedFiles], curated: Curated, options: CompareSeeds
         "split": first.split,
         "task": first.task,
         "kind": first.kind,
+        "first_metric": _first_metric(first.kind, options),
         "clustered_by": "image_id" if patients.isna().all() else "patient_id",
         "runs": [
             {"model": one.run.model, "seed": one.run.seed, "metrics": _headline(one, places, "test")} for one in trained
@@ -145,6 +146,11 @@ def _compare(group: Sequence[SeedFiles], curated: Curated, options: CompareSeeds
         ],
         "ensembles": [_describe_ensemble(one, trained, curated, options) for one in group if one.run.members],
     }
+
+
+def _first_metric(kind: str, options: CompareSeedsOptions) -> str:
+    wanted = options.chosen_by.get(kind)
+    return wanted if wanted in COMPARED[kind] else next(iter(COMPARED[kind]))
 
 
 def _spreads(runs: Sequence[SeedFiles], places: Mapping[str, Sequence[str]]) -> dict[str, Any]:
@@ -182,8 +188,7 @@ def _describe_ensemble(
     ensemble: SeedFiles, trained: Sequence[SeedFiles], curated: Curated, options: CompareSeedsOptions
 ) -> dict[str, Any]:
     run, places = ensemble.run, options.headline[ensemble.run.kind]
-    wanted_metric = options.chosen_by.get(run.kind)
-    chosen_by = wanted_metric if wanted_metric in COMPARED[run.kind] else next(iter(COMPARED[run.kind]))
+    chosen_by = _first_metric(run.kind, options)
     wanted = {(member.model, member.seed) for member in run.members}
     members = [one for one in trained if (one.run.model, one.run.seed) in wanted]
     values = [(value, one) for one in members if (value := _value(one, places[chosen_by], "val")) is not None]

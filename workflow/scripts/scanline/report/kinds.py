@@ -115,9 +115,14 @@ def columns_of(kind: str, metrics: Sequence[Mapping[str, Any]]) -> Columns:
         return columns
     named = {values.get("headline", FIRST_AP) for values in metrics}
     first = named.pop() if len(named) == 1 else FIRST_AP
-    columns = {first: (AVERAGE_PRECISIONS[first], ("metrics", first)), **columns}
+    columns = detection_columns(first)
     told = [values["volumes"] for values in metrics if _tells_volumes_apart(values["subsets"]["test"])]
     return {**columns, **headline_columns(told[0]["specificity"])} if told else columns
+
+
+def detection_columns(first: str) -> Columns:
+    """The columns of detection, the AP `first` (of AVERAGE_PRECISIONS) before all others."""
+    return {first: (AVERAGE_PRECISIONS[first], ("metrics", first)), **KINDS["detect"].headline}
 
 
 def _tells_volumes_apart(subset: Mapping[str, Any]) -> bool:

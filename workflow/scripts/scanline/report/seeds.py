@@ -6,7 +6,7 @@ from typing import Any
 from scanline.core.run_names import name_seed
 from scanline.figures.numbers import format_difference, format_value
 from scanline.report.headline import Cell
-from scanline.report.kinds import KINDS
+from scanline.report.kinds import KINDS, detection_columns
 from scanline.report.models import Line, ModelTable
 from scanline.report.words import name_interval
 
@@ -21,7 +21,7 @@ def describe_seeds(values: Mapping[str, Any]) -> list[ModelTable]:
 
 
 def _table(one: Mapping[str, Any], interval: Mapping[str, Any]) -> ModelTable:
-    headline = KINDS[one["kind"]].headline
+    headline = detection_columns(one["first_metric"]) if one["kind"] == "detect" else KINDS[one["kind"]].headline
     rows = [
         Line(f"{run['model']}, {name_seed(run['model'], run['seed'])}", _estimates(run, headline))
         for run in one["runs"]
