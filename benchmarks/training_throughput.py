@@ -1,11 +1,12 @@
 """Images a second in training: our engine, plain and with its options on, a bare PyTorch loop, a loop as often written.
 
-All train the same ResNet-18 on the same images in one run. The bare loop does nothing but steps, in our
+All train the same network on the same images in one run. The bare loop does nothing but steps, in our
 precision and memory format, on float tensors that are normalised beforehand: the most that PyTorch gives. The last
 decodes each file with Pillow in each epoch, in float32, batch 4. They take turns, every second round in
 the other order, and the ratios are of medians.
 
-    python benchmarks/training_throughput.py [--image-size-px 128] [--images 512] [--rounds 4] [--clock processor]
+    python benchmarks/training_throughput.py [--architecture resnet18] [--image-size-px 128] [--images 512] [--rounds 4]
+        [--clock processor]
 
 The clock `processor` counts the seconds that this process computed for, so that ratios mean something on a machine that
 others use too.
@@ -98,6 +99,7 @@ def time_script_loop(
 def main() -> None:
     """Run the loops in turn and print their ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--architecture", default="resnet18")
     parser.add_argument("--image-size-px", type=int, default=128)
     parser.add_argument("--images", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=4)
@@ -117,7 +119,7 @@ def main() -> None:
             pixels=pixels,
         )
         task = ClassifyTask(kind="binary", target="bleed")
-        model = ModelOptions(architecture="resnet18", weights="none", channels=1)
+        model = ModelOptions(architecture=args.architecture, weights="none", channels=1)
         options = TrainingOptions(batch_size=BATCH, device="cpu")
         ours, bare = (Trainer(Job(task, model, options, 0, CPU), samples, samples, Path(name)) for _ in range(2))
         with_all = task.model_copy(update=OPTIONS_ON)
@@ -144,7 +146,7 @@ def main() -> None:
     engine = float(np.median(rates["engine"]))
     precision = str(choose_precision("auto", CPU) or torch.float32)
     threads = torch.get_num_threads()
-    print(f"\nResNet-18, {size} px, {args.images} images, {threads} threads, {precision}, {args.clock} time")
+    print(f"\n{args.architecture}, {size} px, {args.images} images, {threads} threads, {precision}, {args.clock} time")
     print(f"{'loop':12} {'images/s (median, min to max)':>32} {'engine is':>12}")
     for loop, values in rates.items():
         middle = float(np.median(values))
