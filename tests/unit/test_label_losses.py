@@ -2,6 +2,7 @@
 
 import math
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -104,6 +105,54 @@ def test_focal_of_classes_is_the_formula_and_with_exponent_zero_cross_entropy():
     torch.testing.assert_close(softmax_loss(logits, as_targets(hot), ONES, LossShape("focal")), expected)
     plain = softmax_loss(logits, as_targets(hot), ONES, LossShape("focal", focal_gamma=0))
     torch.testing.assert_close(plain, functional.cross_entropy(logits, codes))
+
+
+LOGITS = (-90.0, -20.0, -3.0, -1.0, 0.0, 2.0, 20.0, 90.0)
+GAMMAS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
+
+
+@pytest.mark.parametrize("gamma", GAMMAS)
+@pytest.mark.parametrize("name", ["focal", "asymmetric"])
+@pytest.mark.parametrize("margin", [0.0, 0.05])
+@pytest.mark.parametrize("truth", [0.0, 1.0])
+def test_losses_of_saturated_networks_have_the_gradient_of_the_formula(name, gamma, margin, truth):
+    """By mpmath's numbers of 60 digits: in float32, 1 - probability is 0 from a logit of 17 on."""
+    shape = LossShape(name, focal_gamma=gamma, positive_gamma=gamma, negative_gamma=gamma, margin=margin)
+    logits = torch.tensor(LOGITS).view(-1, 1).requires_grad_()
+    targets = Targets(torch.full_like(logits, truth), torch.ones_like(logits))
+    loss = sigmoid_loss(logits, targets, ONES[:1], shape)
+    loss.backward()
+
+    def cost(logit):
+        probability = 1 / (1 + mpmath.exp(-logit))
+        if truth == 1:
+            return -((1 - probability) ** gamma) * mpmath.log(probability)
+        lowered = max(probability - (margin if name == "asymmetric" else 0), mpmath.mpf(0))
+        return -(lowered**gamma) * mpmath.log(1 - lowered)
+
+    with mpmath.workdps(60):
+        slopes = [float(mpmath.diff(cost, mpmath.mpf(logit), h=mpmath.mpf(10) ** -20)) for logit in LOGITS]
+    found = (logits.grad[:, 0] * len(LOGITS)).tolist()
+    saturated = [name == "asymmetric" and truth == 0 and margin == 0 and logit > 17 for logit in LOGITS]
+    assert all(math.isfinite(value) for value in found)
+    for value, expected, skipped in zip(found, slopes, saturated, strict=True):
+        assert skipped or value == pytest.approx(expected, rel=1e-4, abs=2e-7)
+
+
+@pytest.mark.parametrize("gamma", GAMMAS)
+def test_focal_of_saturated_classes_has_the_gradient_of_the_formula(gamma):
+    logits = torch.tensor([[first, 0.0, -1.0] for first in LOGITS]).requires_grad_()
+    truth = torch.tensor([[1.0, 0.0, 0.0]]).expand(len(LOGITS), 3)
+    softmax_loss(logits, as_targets(truth), ONES, LossShape("focal", focal_gamma=gamma)).backward()
+
+    def cost(first):
+        probability = mpmath.exp(first) / (mpmath.exp(first) + 1 + mpmath.exp(-1))
+        return -((1 - probability) ** gamma) * mpmath.log(probability)
+
+    with mpmath.workdps(60):
+        slopes = [float(mpmath.diff(cost, mpmath.mpf(logit), h=mpmath.mpf(10) ** -20)) for logit in LOGITS]
+    assert logits.grad.isfinite().all()
+    assert (logits.grad[:, 0] * len(LOGITS)).tolist() == pytest.approx(slopes, rel=1e-4, abs=2e-7)
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "focal", "asymmetric"])

@@ -248,3 +248,72 @@ def test_a_loss_that_is_no_sum_over_parts_refuses_accumulation(tmp_path):
     options, cpu = options_of(accumulation_steps=2), torch.device("cpu")
     with pytest.raises(InputError, match=r"training\.accumulation_steps: found 2"):
         Engine.__init__(object.__new__(Whole), nn.Linear(1, 1), options, 1, cpu, tmp_path, 9, 9)
+
+
+def diverge_from(patch, epoch):
+    """Have the network's weights end as NaN in an epoch."""
+    original = Trainer._train_epoch
+
+    def train_epoch(self, number):
+        answer = original(self, number)
+        if number >= epoch:
+            with torch.no_grad():
+                self.model[-1].weight[0, 0] = float("nan")
+        return answer
+
+    patch.setattr(Trainer, "_train_epoch", train_epoch)
+
+
+@pytest.mark.parametrize(("stop_on", "name"), [("val_loss", "val loss"), ("accuracy", "val accuracy")])
+def test_training_that_diverges_at_once_is_one_line_each_time_and_leaves_no_checkpoint(
+    files, tmp_path, monkeypatch, stop_on, name
+):
+    """By accuracy too: a network of NaN calls nothing, and would have one."""
+    task = TASK.model_copy(update={"stop_on": stop_on})
+    with monkeypatch.context() as patch:
+        diverge_from(patch, 1)
+        for _ in range(2):
+            with pytest.raises(InputError, match=f"epoch 1: found {name} nan"):
+                train(patch, files, tmp_path / "a", task=task)
+    assert [path.name for path in (tmp_path / "a/store").glob("*/*")] == ["lock"]
+    train(monkeypatch, files, tmp_path / "a", task=task)
+
+
+def test_a_learning_rate_too_high_says_what_to_change(files, tmp_path, monkeypatch):
+    with pytest.raises(InputError, match=r"val loss nan.*Lower learning_rate, set gradient_clip_norm, or .* float32"):
+        train(monkeypatch, files, tmp_path / "a", learning_rate=1e30, optimizer="sgd", warmup_epochs=0)
+
+
+def test_val_that_is_no_number_is_no_best_epoch(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(Trainer, "validate", lambda self: {"val_loss": float("nan"), "val_auroc": 0.5})
+    with pytest.raises(InputError, match=r"val loss nan, val auroc 0\.5"):
+        train(monkeypatch, files, tmp_path / "a", task=TASK.model_copy(update={"stop_on": "auroc"}))
+
+
+def test_training_that_diverges_later_ends_there_and_keeps_the_best_epoch(files, tmp_path, monkeypatch, caplog):
+    good = train(monkeypatch, files, tmp_path / "good", epochs=2, schedule="plateau")
+    diverge_from(monkeypatch, 3)
+    paths = train(monkeypatch, files, tmp_path / "a", epochs=9, patience_epochs=9, schedule="plateau")
+    record, history = json.loads(paths["run"].read_text()), pd.read_csv(paths["history"])
+    assert (record["epochs"], record["diverged_in_epoch"], record["stopped_early"]) == (3, 3, True)
+    assert "epoch 3: val loss nan: the network diverged" in caplog.text
+    assert history["val_loss"].isna().tolist() == [False, False, True]
+    assert "diverged_in_epoch" not in json.loads(good["run"].read_text())
+    assert_equal_weights(good["model"], paths["model"])
+
+
+def test_a_checkpoint_is_read_to_the_cpu_where_adam_keeps_its_steps(files, tmp_path, monkeypatch):
+    """PyTorch leaves a step where it finds it (`Optimizer.load_state_dict`); on a GPU each would cost a wait."""
+    monkeypatch.setattr(Trainer, "save", lambda self, path: path.touch())
+    trainer = trainer_of(files, tmp_path / "a", epochs=1)
+    trainer.fit()
+    original, places = torch.load, []
+
+    def load(path, map_location, **options):
+        places.append((path.name, map_location))
+        return original(path, map_location=map_location, **options)
+
+    monkeypatch.setattr(torch, "load", load)
+    trainer.fit()
+    assert ("checkpoint.pt", "cpu") in places
+    assert {str(state["step"].device) for state in trainer.optimizer.state.values()} == {"cpu"}

@@ -34,6 +34,7 @@ class Progress:
         history: A row an epoch.
         images: Training images taken, over all epochs.
         train_seconds: Time spent in training steps.
+        diverged: Whether the last epoch ended in numbers that are not finite, after better ones; never saved.
     """
 
     epoch: int = 0
@@ -42,6 +43,7 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
     images: int = 0
     train_seconds: float = 0.0
+    diverged: bool = False
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
@@ -173,13 +175,21 @@ class Engine(ABC):
     def fit(self) -> dict[str, Any]:
         """Train until the last epoch or until patience ends; write model.pt and history.csv into the folder.
 
+        Where weights or val are no longer finite numbers after an epoch that had them, training ends there and the best
+        epoch is kept, as no later one could be better.
+
         Returns:
             The facts of the run, plain values; nothing where another process writes.
+
+        Raises:
+            InputError: If the first epoch ends in numbers that are not finite; no checkpoint is left.
         """
         started = time.monotonic()
         self._resume()
         while self.progress.epoch < self.training.epochs and not self._is_patience_over():
             self._run_epoch()
+            if self.progress.diverged:
+                break
             self._save_checkpoint()
         if not self.processes.is_first:
             return {}
@@ -203,9 +213,12 @@ class Engine(ABC):
         seconds = time.monotonic() - seconds
         self.model.eval()
         with torch.no_grad():
-            measured = self.processes.from_first(self.validate() if self.processes.is_first else {})
+            measured = self.processes.from_first(self._measure() if self.processes.is_first else {})
+        self.progress.diverged = not all(math.isfinite(value) for value in measured.values())
+        if self.progress.diverged:
+            self._tell_divergence(epoch, measured)
         value = -measured[self.criterion] if self.higher_is_better else measured[self.criterion]
-        is_best = value < self.progress.best
+        is_best = value < self.progress.best and not self.progress.diverged
         if is_best:
             self.progress.best, self.progress.best_epoch = value, epoch
         if is_best and self.processes.is_first:
@@ -225,6 +238,27 @@ class Engine(ABC):
             ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in measured.items()),
             " (best)" if is_best else "",
             seen / seconds,
+        )
+
+    def _measure(self) -> dict[str, float]:
+        """Columns of the history; the criterion alone, NaN, of a network whose weights are not all finite."""
+        held = [value.isfinite().all() for value in self.kept.state_dict().values() if value.is_floating_point()]
+        return self.validate() if torch.stack(held).all() else {self.criterion: math.nan}
+
+    def _tell_divergence(self, epoch: int, measured: dict[str, float]) -> None:
+        found = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in measured.items())
+        if self.progress.best_epoch == 0:
+            raise InputError(
+                f"training, epoch {epoch}",
+                found=f"{found}: the network diverged",
+                expected="finite numbers",
+                next_step="Lower learning_rate, set gradient_clip_norm, or set precision to float32.",
+            )
+        logger.warning(
+            "epoch %d: %s: the network diverged; training ends, and epoch %d is kept",
+            epoch,
+            found,
+            self.progress.best_epoch,
         )
 
     def _train_epoch(self, epoch: int) -> tuple[float, int]:
@@ -303,7 +337,8 @@ class Engine(ABC):
         path = self.folder / CHECKPOINT
         if not path.exists():
             return
-        saved = torch.load(path, map_location=self.device, weights_only=True)
+        # on the CPU, where Adam's steps stay: on a GPU each of them would make the optimiser wait for it
+        saved = torch.load(path, map_location="cpu", weights_only=True)
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])
@@ -321,6 +356,7 @@ class Engine(ABC):
             "best_epoch": done.best_epoch,
             f"best_{self.criterion}": -done.best if self.higher_is_better else done.best,
             "stopped_early": done.epoch < self.training.epochs,
+            **({"diverged_in_epoch": done.epoch} if done.diverged else {}),
             "n_train": self.n_train,
             "n_val": self.n_val,
             "device": describe_device(self.device),

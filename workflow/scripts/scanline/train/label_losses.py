@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional
 
 LossName = Literal["cross_entropy", "focal", "asymmetric"]
-SMALLEST_PROBABILITY = 1e-8  # below which the asymmetric loss takes no logarithm
+SMALLEST_PROBABILITY = 1e-8  # below which no logarithm is taken, and no power: of 0, those below 1 have no gradient
 
 
 @dataclass(frozen=True)
@@ -98,14 +98,19 @@ def sigmoid_loss(
 
 
 def _sides(logits: torch.Tensor, shape: LossShape) -> tuple[torch.Tensor, torch.Tensor]:
-    """What each entry costs as a positive, and as a negative."""
-    probability = logits.sigmoid()
+    """What each entry costs as a positive, and as a negative.
+
+    Powers of a sigmoid are taken by its logarithm: 1 - probability is 0 in float32 from a logit of 17 on, and powers
+    below 1 have no gradient there.
+    """
+    log_positive, log_negative = functional.logsigmoid(logits), functional.logsigmoid(-logits)
     if shape.name == "focal":
-        of_positive = (1 - probability) ** shape.focal_gamma * -functional.logsigmoid(logits)
-        return of_positive, probability**shape.focal_gamma * -functional.logsigmoid(-logits)
-    lowered = (probability - shape.margin).clamp_min(0)
-    of_negative = lowered**shape.negative_gamma * -(1 - lowered).clamp_min(SMALLEST_PROBABILITY).log()
-    return (1 - probability) ** shape.positive_gamma * -functional.logsigmoid(logits), of_negative
+        of_positive = (shape.focal_gamma * log_negative).exp() * -log_positive
+        return of_positive, (shape.focal_gamma * log_positive).exp() * -log_negative
+    lowered = (logits.sigmoid() - shape.margin).clamp_min(0)
+    power = lowered.clamp_min(SMALLEST_PROBABILITY) ** shape.negative_gamma
+    of_negative = power * -(1 - lowered).clamp_min(SMALLEST_PROBABILITY).log()
+    return (shape.positive_gamma * log_negative).exp() * -log_positive, of_negative
 
 
 def softmax_loss(logits: torch.Tensor, targets: Targets, class_weight: torch.Tensor, shape: LossShape) -> torch.Tensor:
@@ -121,5 +126,6 @@ def softmax_loss(logits: torch.Tensor, targets: Targets, class_weight: torch.Ten
     truth = targets.truth * (1 - shape.smoothing) + shape.smoothing / logits.shape[1]
     entries = -class_weight * truth * log_probability
     if shape.name == "focal":
-        entries = (1 - log_probability.exp()) ** shape.focal_gamma * entries
+        others = -log_probability.expm1()
+        entries = others.clamp_min(SMALLEST_PROBABILITY) ** shape.focal_gamma * entries
     return entries.sum() / (class_weight * targets.truth).sum()
