@@ -10,11 +10,15 @@ from hypothesis import strategies as st
 from scanline.core.errors import InputError
 from scanline.core.tables import IMAGES, make_table, validate
 from scanline.curate.label_statistics import class_weights, describe_labels, gini
+from scanline.evaluate.metadata import subgroups_of
+from scanline.evaluate.none_of_labels import evaluate_none_of_labels
+from scanline.evaluate.options import EvaluateOptions
 from scanline.figures.label_analysis import LabelFigureOptions, plot_label_analysis
 from scanline.figures.options import LABEL_FIGURES
 from scanline.report.label_analysis import describe_label_analysis
 from scanline.split.label_leaks import ALL, count_label_leaks
 from scanline.split.label_weights import weigh_labels
+from scanline.train.label_weights import weigh_images
 
 
 def tables(shown, patients, subsets, **columns):
@@ -85,10 +89,32 @@ def test_weights_come_from_training_images_and_the_rarest_finding(small):
     assert record["images"] == 4
     assert record["classes"]["a"] == {"positive": 2, "known": 4, "weight": 1.0, "positive_weight": 1.0}
     assert record["classes"]["b"] == {"positive": 1, "known": 3, "weight": 1.5, "positive_weight": 2.0}
-    # both findings: the rarer b, 3 / (2 * 1); a alone: 4 / (2 * 2); none: 4 / (2 * 2)
-    assert list(weights["weight"]) == pytest.approx(np.array([1.5, 1, 1, 1]) / 1.125)
+    # both findings: the rarer b, 3 / (2 * 1); a alone: 4 / (2 * 2); none: 3 / (2 * 1), as of one of the four that is
+    # not known; not known: 1
+    assert list(weights["weight"]) == pytest.approx(np.array([1.5, 1, 1.5, 1]) / 1.25)
     assert list(weights["rarest"].fillna("-")) == ["b", "a", "-", "-"]
     assert weights["weight"].mean() == pytest.approx(1)
+
+
+def test_images_of_which_something_is_unknown_do_not_thin_out_those_without_findings():
+    shown = [[True, False], [False, True], [False, False], *[[False, None]] * 5, *[[None, None]] * 4]
+    _, labels, split = tables(shown, ["p"] * 12, ["train"] * 12)
+    weights = weigh_labels(labels, split)[1]["weight"]
+    unscaled = [8 / 2, 3 / 2, 3 / 2, *[1] * 9]  # a is known of 8 images, b and "none" of 3
+    assert list(weights) == pytest.approx(np.array(unscaled) / np.mean(unscaled))
+
+
+def test_classes_that_a_task_does_not_predict_have_no_part_in_its_weights(tmp_path):
+    shown = [[True, True], [True, False], [False, True], [False, False], [False, False], [False, False]]
+    _, labels, split = tables(shown, ["p"] * 6, ["train"] * 6)
+    labels.to_parquet(tmp_path / "labels.parquet")
+    split.to_parquet(tmp_path / "split.parquet")
+    ids = labels["image_id"].to_numpy(dtype=object)[::-1]
+    files = tmp_path / "labels.parquet", tmp_path / "split.parquet"
+    one = weigh_images(*files, ["a"], ids).numpy()[::-1]
+    assert one == pytest.approx(np.array([3, 3, 1.5, 1.5, 1.5, 1.5]) / 2)
+    both = weigh_images(*files, ["a", "b"], ids).numpy()[::-1]
+    assert both == pytest.approx(weigh_labels(labels, split)[1]["weight"])
 
 
 def test_what_balancing_repeats_counts_as_often_and_has_one_row(small):
@@ -222,3 +248,95 @@ def test_shuffled_images_share_patients_in_four_of_five_test_images(real):
         )
         assert 0.81 <= found[ALL]["share"] <= 0.82
         assert all(found[name]["share"] >= found[name]["same_label_share"] > 0.2 for name in LABELS)
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    """The authors' two files as pandas reads them, with the images' ids."""
+    folder = real_tables(tmp_path_factory.mktemp("raw") / "raw")
+    table = pd.read_csv(folder / "Data_Entry_2017_v2020.csv.gz")
+    boxes = pd.read_csv(folder / "BBox_List_2017.csv.gz").iloc[:, :6]
+    for one in (table, boxes):
+        one.index = pd.Index("nih/" + one["Image Index"].str.removesuffix(".png"), name="image_id")
+    return table.sort_index(), boxes
+
+
+@pytest.fixture(scope="module")
+def real_split(real):
+    """The authors' test; of their train_val each eighth patient is val."""
+    images = real[0].images
+    number = images["patient_id"].rank(method="dense").astype(int)
+    subset = images["official_subset"].where(images["official_subset"] == "test", "train")
+    subset = subset.mask((subset == "train") & (number % 8 == 0), "val")
+    return pd.DataFrame({"image_id": images["image_id"], "subset": subset, "dropped_by": None})
+
+
+def test_weights_of_the_real_table_are_those_of_its_train_rows(real, raw, real_split):
+    record, weights = weigh_labels(real[0].labels, real_split)
+    train = raw[0].loc[sorted(real_split.loc[real_split["subset"] == "train", "image_id"])]
+    assert 74_000 < len(train) == record["images"] == len(weights) < 77_500
+    findings = train["Finding Labels"].str.lower().str.split("|")
+    count = findings.explode().value_counts()
+    wanted = {name: len(train) / (14 * count[name]) for name in LABELS}
+    assert {name: facts["weight"] for name, facts in record["classes"].items()} == pytest.approx(wanted)
+    ratios = {name: (len(train) - count[name]) / count[name] for name in LABELS}
+    assert {name: facts["positive_weight"] for name, facts in record["classes"].items()} == pytest.approx(ratios)
+    wanted["no finding"] = len(train) / (14 * count["no finding"])
+    drawn = findings.map(lambda names: max(wanted[name] for name in names))
+    assert weights["image_id"].tolist() == train.index.tolist()
+    assert weights["weight"].to_numpy() == pytest.approx((drawn / drawn.mean()).to_numpy())
+    rarest = findings.map(lambda names: min(names, key=lambda name: count[name]))
+    assert weights["rarest"].fillna("no finding").tolist() == rarest.tolist()
+    share = weights["weight"].to_numpy() @ (findings.map(len).to_numpy() > 1) / len(train)
+    assert share > (findings.map(len) > 1).mean()  # several findings, at least one of them rarer than the mean
+
+
+def test_subgroups_of_the_real_table_are_those_of_its_columns(real, raw):
+    images, ids = real[0].images, real[0].images["image_id"]
+    found = subgroups_of(ids, images, ("sex", "view", "age_years"), (18, 40, 65), np.full(len(ids), np.nan))
+    rows = raw[0].loc[ids]
+    for column, name in (("sex", "Patient Gender"), ("view", "View Position")):
+        together = pd.crosstab(found[column].to_numpy(), rows[name].to_numpy())
+        assert (together.to_numpy() > 0).sum() == together.shape[0] == together.shape[1] == 2
+        assert int(together.to_numpy().sum()) == 112_120
+    assert sorted(found["sex"].value_counts()) == sorted(rows["Patient Gender"].value_counts())
+    assert found["view"].tolist() == rows["View Position"].tolist()
+    bands = pd.cut(rows["Patient Age"], [-1, 17, 39, 64, 200], labels=False).value_counts().sort_index()
+    assert found["age_years"].value_counts(sort=False).sort_index().tolist() == bands.tolist()
+    assert found["age_years"].value_counts().sum() == 112_120
+
+
+def test_no_finding_of_the_real_table_is_none_of_the_fourteen(real, raw):
+    labels, patients = real[0].labels, real[0].images["patient_id"]
+    truth = labels[list(LABELS)].to_numpy(dtype=float)
+    named = raw[0].loc[labels["image_id"], "Finding Labels"] == "No Finding"
+    assert np.array_equal(~(truth == 1).any(axis=1), named)
+    probability = np.where(truth == 1, 0.6, 0.2)
+    probability[:, LABELS.index("hernia")] += 0.2  # 0.8 where there is one, else 0.4
+    part = np.arange(len(truth)) % 10 == 0
+    for threshold, recall in ((0.5, 1.0), (0.3, 0.0)):
+        result = evaluate_none_of_labels(
+            truth[part],
+            probability[part],
+            {name: threshold if name == "hernia" else 0.5 for name in LABELS},
+            patients=patients[part],
+            options=EvaluateOptions(bootstrap_resamples=100),
+        )
+        assert result["positives"] == int(named[part].sum())
+        assert result["metrics"]["recall"]["value"] == recall
+        assert result["metrics"]["specificity"]["value"] == 1
+
+
+def test_the_real_boxes_are_of_findings_that_their_images_show(real, raw):
+    boxes, labels = real[0].boxes, real[0].labels.set_index("image_id")
+    given = raw[1]
+    names = given["Finding Label"].str.lower().replace("infiltrate", "infiltration")
+    assert len(boxes) == len(given) == 984
+    assert boxes["image_id"].nunique() == given.index.nunique() == 880
+    assert boxes["label"].value_counts().to_dict() == names.value_counts().to_dict()
+    assert boxes["label"].nunique() == 8
+    assert all(labels.loc[box.image_id, box.label] for box in boxes.itertuples())
+    numbers = given.iloc[:, 2:6].to_numpy(dtype=float)
+    wanted = sorted(zip(given.index, names, *numbers.T.round(6), strict=True))
+    columns = (boxes[name].astype(float).round(6) for name in ("x", "y", "width", "height"))
+    assert sorted(zip(boxes["image_id"], boxes["label"], *columns, strict=True)) == wanted

@@ -24,7 +24,7 @@ TASK = MulticlassTask(kind="multiclass", targets=CLASSES)
 MODEL = ModelOptions(architecture="resnet18", weights="none", channels=1)
 TRAINING = TrainingOptions(epochs=2, batch_size=8, learning_rate=1e-3, device="cpu", precision="float32")
 SOURCES = ("pixels", "index", "labels", "split")
-WEIGHTS = ("class_weights", "sampler_weights")
+WEIGHTS = ("class_weights",)
 
 
 @pytest.fixture

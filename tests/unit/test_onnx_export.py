@@ -38,6 +38,13 @@ def test_scores_agree_for_any_number_of_images(tmp_path, output, channels):
     assert check_onnx(tmp_path / "model.onnx", model, spec, IMAGES[:1]) < 1e-5
 
 
+@pytest.mark.parametrize("architecture", ["vit_b_16", "swin_t", "convnext_tiny", "efficientnet_b0", "densenet121"])
+def test_scores_of_each_family_agree(tmp_path, architecture):
+    spec, model = network(architecture)
+    write_onnx(model, spec, tmp_path / "model.onnx")
+    assert check_onnx(tmp_path / "model.onnx", model, spec, IMAGES) < 1e-4
+
+
 def test_a_file_of_other_weights_is_refused(tmp_path):
     spec, model = network()
     write_onnx(model, spec, tmp_path / "model.onnx")

@@ -19,6 +19,8 @@ from scanline.train.torchvision_classifier import (
 )
 from scanline.train.weights import load_pretrained
 
+from torchvision.models import get_model  # isort: skip
+
 
 def spec(architecture="resnet18", channels=1, size=64):
     return ClassifierSpec(architecture, channels, size, (0.5,) * channels, (0.25,) * channels, ("bleed",))
@@ -256,6 +258,51 @@ def test_each_outputs_map_is_the_one_it_has_alone():
     for output in range(3):
         assert torch.equal(maps[:, output], scores_with_cams(model, layer, images, (output,))[1][:, 0])
     assert not torch.equal(maps[:, 0], maps[:, 1])
+
+
+@pytest.mark.parametrize(("size", "side"), [(64, 4), (96, 6), (224, 7)])
+def test_grad_cam_of_swin_is_of_the_last_stage_that_is_large_enough(size, side):
+    """Its stages keep channels last; the map weighs channels, not columns, by the mean of their gradients."""
+    torch.manual_seed(0)
+    model = build_classifier(spec("swin_t", size=size)).eval().requires_grad_(False)
+    images = torch.randn(1, 1, size, size)
+    layer = last_feature_map(model, images)
+    assert layer is (model.permute if size == 224 else model.features[5])
+    kept = []
+    handle = layer.register_forward_hook(lambda _, __, output: kept.append(output.requires_grad_()) or output.clone())
+    (gradient,) = torch.autograd.grad(model(images).sum(), kept)
+    handle.remove()
+    letters = "bchw" if size == 224 else "bhwc"
+    expected = torch.einsum(f"bc,{letters}->bhw", torch.einsum(f"{letters}->bc", gradient), kept[0]).relu()
+    _, maps = scores_with_cams(model, layer, images)
+    assert maps.shape == (1, 1, side, side)
+    torch.testing.assert_close(maps[:, 0], expected / expected.max(), rtol=1e-3, atol=1e-4)
+
+
+def test_positions_of_a_vision_transformer_are_interpolated_to_another_size(tmp_path):
+    torch.manual_seed(0)
+    small, large = spec("vit_b_16", 3, size=64), spec("vit_b_16", 3, size=96)
+    original = get_model("vit_b_16", image_size=64)
+    with torch.no_grad():
+        original.encoder.pos_embedding.normal_()
+    weights = original.state_dict()
+    same, other = build_classifier(small, weights), build_classifier(large, weights)
+    positions = weights["encoder.pos_embedding"]
+    assert torch.equal(same.encoder.pos_embedding, positions)
+    grid = positions[:, 1:].view(4, 4, 768).permute(2, 0, 1)
+    expected = torch.nn.functional.interpolate(grid[None], size=6, mode="bicubic", align_corners=True)
+    torch.testing.assert_close(other.encoder.pos_embedding[:, 1:], expected.flatten(2).mT)
+    assert torch.equal(other.encoder.pos_embedding[:, :1], positions[:, :1])
+    assert torch.equal(other.conv_proj.weight, weights["conv_proj.weight"])
+    save_classifier(tmp_path / "model.pt", large, other)
+    _, again = load_classifier(tmp_path / "model.pt", torch.device("cpu"))
+    assert torch.equal(again.encoder.pos_embedding, other.encoder.pos_embedding)
+
+
+@pytest.mark.parametrize(("architecture", "size"), [("vit_b_16", 70), ("maxvit_t", 96)])
+def test_a_size_that_a_network_cannot_take_is_one_line(architecture, size):
+    with pytest.raises(InputError, match=rf"model {architecture}: .* images of {size} px that it can take"):
+        build_classifier(spec(architecture, 3, size=size))
 
 
 def test_a_vision_transformer_has_scores_and_no_map():

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +15,8 @@ import train_classifier
 import train_detector
 import train_segmenter
 from scanline.core.errors import InputError
-from scanline.train.device import describe_device
+from scanline.train.device import describe_device, note_nondeterministic
+from scanline.train.run import _fit_alone
 
 TASKS = {
     train_classifier: ({"kind": "binary", "target": "bleed"}, {"architecture": "resnet18"}),
@@ -87,3 +89,48 @@ def test_a_driver_that_cannot_be_asked_is_unknown(gpu, text):
     if text:
         answer(gpu, text)
     assert describe_device(torch.device("cuda")).endswith("40 GiB, driver unknown")
+
+
+def warn_of(*names):
+    for name in names:
+        warnings.warn(f"{name} does not have a deterministic implementation, but you set ...", stacklevel=2)
+
+
+def test_operations_without_a_deterministic_form_are_noted_once_and_still_warned_of():
+    def work():
+        with note_nondeterministic() as names:
+            warn_of("adaptive_avg_pool2d_backward_cuda", "histc", "histc")
+            warnings.warn("something else", stacklevel=1)
+        return names
+
+    with pytest.warns(UserWarning, match="deterministic") as shown:
+        assert work() == ["adaptive_avg_pool2d_backward_cuda", "histc"]
+    assert {"something else"} < {str(warning.message) for warning in shown}
+
+
+@pytest.mark.filterwarnings("ignore:.*deterministic")
+def test_what_pytorch_says_is_understood():
+    was = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with note_nondeterministic() as names:
+            torch.zeros(3).put_(torch.tensor([0, 0]), torch.ones(2))  # of the few that warn on a CPU
+    finally:
+        torch.use_deterministic_algorithms(was)
+    assert names == ["put_"]
+
+
+@pytest.mark.filterwarnings("ignore:.*deterministic")
+@pytest.mark.parametrize(
+    ("names", "deterministic", "told"), [(["a"], True, ["a"]), ([], True, None), (["a"], False, None)]
+)
+def test_the_record_of_a_training_says_what_was_not_deterministic(tmp_path, monkeypatch, names, deterministic, told):
+    monkeypatch.setattr("scanline.train.run.be_deterministic", lambda threads: None)
+    monkeypatch.setattr("scanline.train.run.be_fast", lambda threads: None)
+
+    def fit(folder, device):
+        warn_of(*names)
+        return {"epochs": 1}
+
+    facts = _fit_alone(fit, tmp_path, torch.device("cpu"), 1, deterministic=deterministic)
+    assert facts.get("nondeterministic_operations") == told

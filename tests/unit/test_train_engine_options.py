@@ -74,7 +74,7 @@ def train(patch, files, folder, task=TASK, **changes):
     write_json(folder / "receipt.json", {"leak_free": True, "protocol": "grouped"})
     parts = {"task": task, "model": MODEL, "training": options_of(**changes)}
     outputs = {"model": folder / "model.pt", "history": folder / "history.csv", "run": folder / "run.json"}
-    names = ("pixels", "index", "labels", "split", "class_weights", "sampler_weights")
+    names = ("pixels", "index", "labels", "split", "class_weights")
     inputs = {name: files[name] for name in names} | {"receipt": folder / "receipt.json"}
     job = {"seed": 1, "threads": 1, "code": "abc", "store": folder / "store"}
     call_script(patch, train_classifier, given_options(parts), **job, **inputs, **outputs)

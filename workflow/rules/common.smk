@@ -980,15 +980,11 @@ def weights_argument(wildcards, input):
     return f"--weights {shlex.quote(str(input.weights))}" if input.weights else ""
 
 
-def asked_weights(name, suffix):
-    """An input function: weights of the split, of classes or of training images, where the task asks for them."""
-
-    def path(wildcards):
-        if not getattr(study_of(wildcards).tasks[wildcards.task], name):
-            return []
-        return f"<results>/{wildcards.study}/splits/{wildcards.split}/{name}.{suffix}"
-
-    return path
+def asked_class_weights(wildcards):
+    """Weights of the classes of the split, where the task asks for them."""
+    if not study_of(wildcards).tasks[wildcards.task].class_weights:
+        return []
+    return f"<results>/{wildcards.study}/splits/{wildcards.split}/class_weights.json"
 
 
 def label_analysis(*patterns):

@@ -12,8 +12,7 @@ rule train_classifier:
         labels=training_table("labels"),
         split=training_table("split"),
         receipt=training_table("receipt"),
-        class_weights=asked_weights("class_weights", "json"),
-        sampler_weights=asked_weights("sampler_weights", "parquet"),
+        class_weights=asked_class_weights,
         weights=weights_input,
     output:
         model=f"<results>/{{study}}/models/{RUN_FILES}/model.pt",
@@ -45,7 +44,7 @@ rule train_classifier:
         " --threads {threads} --gpus {resources.gpu}"
         " --code {params.code} --store {params.store:q} --pixels {input.pixels:q}"
         " --index {input.index:q} --labels {input.labels:q} --split {input.split:q} --receipt {input.receipt:q}"
-        " --class-weights {input.class_weights:q} --sampler-weights {input.sampler_weights:q}"
+        " --class-weights {input.class_weights:q}"
         " {params.weights} --model {output.model:q} --history {output.history:q} --run {output.run:q} > {log:q} 2>&1"
 
 

@@ -23,10 +23,10 @@ class TrainOptions(Options):
 def main() -> None:
     """Run the rule."""
     names = "options seed threads gpus code store pixels index labels split receipt weights? model history run"
-    args = parse_arguments(__doc__, *names.split(), "class_weights?", "sampler_weights?")
+    args = parse_arguments(__doc__, *names.split(), "class_weights?")
     options = read_options(TrainOptions, args.options)
     task, model, training = options.task, options.model, options.training
-    names = "pixels index labels split class_weights sampler_weights"
+    names = "pixels index labels split class_weights"
     inputs = {name: path for name in names.split() if (path := getattr(args, name)) is not None}
 
     def fit(folder: Path, device: torch.device) -> dict[str, object]:

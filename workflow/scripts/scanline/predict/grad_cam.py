@@ -10,8 +10,23 @@ from torch.nn import functional
 SMALLEST_MAP = 4
 
 
+def is_map(output: object) -> bool:
+    """Whether a layer's output is a map of square images: (b, channels, size, size), or channels last as in Swin.
+
+    Neither are tokens, nor attention by windows.
+    """
+    if not isinstance(output, torch.Tensor) or output.ndim != 4:
+        return False
+    return output.shape[2] == output.shape[3] or output.shape[1] == output.shape[2]
+
+
+def channels_first(values: torch.Tensor) -> torch.Tensor:
+    """A map, or its gradient, as (b, channels, size, size)."""
+    return values if values.shape[2] == values.shape[3] else values.movedim(3, 1)
+
+
 def last_feature_map(model: nn.Module, images: torch.Tensor) -> nn.Module | None:
-    """The last module, in the order of computation, whose output is a map (b, channels, h, w) of 4 x 4 or more.
+    """The last module, in the order of computation, whose output is a map (see `is_map`) of 4 x 4 or more.
 
     A smaller map would say next to nothing about where; small images have one in an earlier stage.
 
@@ -25,8 +40,8 @@ def last_feature_map(model: nn.Module, images: torch.Tensor) -> nn.Module | None
     found: list[nn.Module] = []
 
     def note(module: nn.Module, _: Any, output: Any) -> None:
-        is_map = isinstance(output, torch.Tensor) and output.ndim == 4 and min(output.shape[2:]) >= SMALLEST_MAP
-        if is_map and not isinstance(module, nn.AdaptiveAvgPool2d | nn.AvgPool2d | nn.MaxPool2d):
+        large = is_map(output) and output.shape[2] >= SMALLEST_MAP  # the size wherever the channels are
+        if large and not isinstance(module, nn.AdaptiveAvgPool2d | nn.AvgPool2d | nn.MaxPool2d):
             found.append(module)
 
     handles = [module.register_forward_hook(note) for module in model.modules() if module is not model]
@@ -72,7 +87,7 @@ def scores_with_cams(
     maps = []
     for place, output in enumerate(outputs):
         (gradient,) = torch.autograd.grad(logits[:, output].sum(), kept[-1], retain_graph=place + 1 < len(outputs))
-        weights = gradient.mean(dim=(2, 3), keepdim=True)
-        maps.append(functional.relu((weights * kept[-1]).sum(dim=1)).detach())
+        weights = channels_first(gradient).mean(dim=(2, 3), keepdim=True)
+        maps.append(functional.relu((weights * channels_first(kept[-1])).sum(dim=1)).detach())
     stacked = torch.stack(maps, dim=1)
     return logits.detach(), stacked / stacked.amax(dim=(2, 3), keepdim=True).clamp_min(1e-12)

@@ -15,7 +15,8 @@ from scanline.curate.label_statistics import as_arrays, class_weights
 CLASS_RULE = "N / (k n): N training images on which the class is known, n that show it, k classes"
 SAMPLER_RULE = (
     "the largest class weight of the findings that the image shows, so that its rarest finding decides; for an image"
-    " without any, N / (k n) with n images without any; then divided by the mean"
+    " known to show none, N / (k n) with n such images among N of which that is known; 1 for an image of which it is"
+    " not known whether it shows one; then divided by the mean"
 )
 
 
@@ -23,14 +24,14 @@ def weigh_labels(labels: pd.DataFrame, split: pd.DataFrame) -> tuple[dict[str, A
     """Class weights and sampler weights of the training images of a split.
 
     Args:
-        labels: Labels table of the study, k classes.
+        labels: Labels table, k classes: all of a study, or those that a task predicts.
         split: SPLIT table; images that balancing dropped are left out, those that it repeats count as often.
 
     Returns:
         The record {"rule", "sampler_rule", "images", "classes": {class: {"positive", "known", "weight",
         "positive_weight"}}}, weights null where no image shows the class; `positive_weight` is negatives / positives,
         for a loss that weights positives. And a table of the training images, by image_id: image_id, weight (float64,
-        mean 1 over all that is drawn), rarest (the class that decides, null for an image without findings).
+        mean 1 over all that is drawn), rarest (the class that decides, null for an image not known to show one).
 
     Raises:
         InputError: If the split has no training images in the labels table, or none of them shows a class.
@@ -48,16 +49,17 @@ def weigh_labels(labels: pd.DataFrame, split: pd.DataFrame) -> tuple[dict[str, A
         )
     positive, n_known = shown.sum(axis=0), known.sum(axis=0)
     weights = class_weights(positive, n_known)
-    has_none = np.asarray(~shown.any(axis=1))
-    of_none = len(train) / (len(classes) * max(1, int(has_none.sum())))
+    has_one = np.asarray(shown.any(axis=1))
+    has_none = np.asarray((known & ~shown).all(axis=1))
+    of_none = int((has_one | has_none).sum()) / (len(classes) * max(1, int(has_none.sum())))
     of_shown = np.where(shown, np.array([weight or 0.0 for weight in weights]), 0.0)
-    of_images = np.where(has_none, of_none, of_shown.max(axis=1))
+    of_images = np.select([has_one, has_none], [of_shown.max(axis=1), of_none], 1.0)
     rarest = np.array(classes, dtype=object)[of_shown.argmax(axis=1)]
     table = pd.DataFrame(
         {
             "image_id": train["image_id"],
             "weight": of_images / of_images.mean(),
-            "rarest": pd.Series(rarest, dtype="str").mask(has_none),
+            "rarest": pd.Series(rarest, dtype="str").mask(~has_one),
         }
     )
     record = {

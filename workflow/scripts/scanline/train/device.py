@@ -3,13 +3,18 @@
 import os
 import platform
 import subprocess
-from typing import Literal
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
 
 import torch
 
 from scanline.core.errors import InputError
 from scanline.core.log import logger
 from scanline.core.torch_compiler import import_compiler
+
+NOT_DETERMINISTIC = " does not have a deterministic implementation"  # what PyTorch's warnings say of an operation
 
 
 def choose_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
@@ -55,13 +60,37 @@ def be_fast(threads: int) -> None:
 
 
 def be_deterministic(threads: int) -> None:
-    """Make equal seeds give equal weights on this machine: fixed threads, no algorithm picked by timing."""
+    """Make equal seeds give equal weights on this machine: fixed threads, no algorithm picked by timing.
+
+    Operations for which PyTorch has no deterministic algorithm on a GPU only warn: see `note_nondeterministic`.
+    """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # PyTorch notes, "Reproducibility"
     torch.set_num_threads(threads)
     import_compiler()  # the next line will
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
+
+
+@contextmanager
+def note_nondeterministic() -> Iterator[list[str]]:
+    """The operations of the block that PyTorch warns of, as it has no deterministic algorithm for them, in order.
+
+    Under `be_deterministic`; every warning is shown as before.
+    """
+    names: list[str] = []
+    show = warnings.showwarning
+
+    def note(message: Warning | str, *rest: Any, **more: Any) -> None:
+        name, found, _ = str(message).partition(NOT_DETERMINISTIC)
+        if found and name not in names:
+            names.append(name)
+        show(message, *rest, **more)
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("default", message=f".*{NOT_DETERMINISTIC}")
+        warnings.showwarning = note
+        yield names
 
 
 def describe_device(device: torch.device) -> str:

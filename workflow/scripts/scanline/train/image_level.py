@@ -18,7 +18,7 @@ from scanline.train.batches import augment, gather, grey_statistics, normalise, 
 from scanline.train.engine import Engine
 from scanline.train.label_losses import LossShape, Targets, as_targets, mix_targets, sigmoid_loss, softmax_loss
 from scanline.train.label_metrics import measure_val
-from scanline.train.label_weights import read_class_weights, read_sampler_weights
+from scanline.train.label_weights import read_class_weights, weigh_images
 from scanline.train.options import (
     Augmentation,
     ClassifyTask,
@@ -79,7 +79,7 @@ def fit_classifier(job: Job, inputs: Mapping[str, Path], weights: Path | None, f
 
     Args:
         job: What to train.
-        inputs: Files named pixels, index, labels, split, and class_weights or sampler_weights where the task asks.
+        inputs: Files named pixels, index, labels, split, and class_weights where the task asks.
         weights: Record or file of the weights to start from, or None.
         folder: Of the model store; model.pt and history.csv are written there.
 
@@ -101,7 +101,7 @@ def fit_classifier(job: Job, inputs: Mapping[str, Path], weights: Path | None, f
         read_class_weights(inputs.get("class_weights"), classes, "balanced" if exclusive else task.class_weights)
         if task.class_weights
         else None,
-        read_sampler_weights(inputs.get("sampler_weights"), train.image_ids) if task.sampler_weights else None,
+        weigh_images(inputs["labels"], inputs["split"], classes, train.image_ids) if task.sampler_weights else None,
     )
     return Trainer(job, train, samples["val"], folder, load_pretrained(weights), rare).fit()
 

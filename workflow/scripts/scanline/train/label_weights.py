@@ -1,4 +1,4 @@
-"""Weights worked out with a split and read by training: of the classes for the loss, of the images for the sampler."""
+"""Weights from the training images of a split: of the classes for the loss, of the images for the sampler."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scanline.core.errors import InputError
 from scanline.core.files import read_json
 from scanline.core.tables import read_table
+from scanline.split.label_weights import weigh_labels
 
 _COLUMNS = {True: "positive_weight", "balanced": "weight"}
 
@@ -26,7 +27,14 @@ def read_class_weights(path: Path | None, classes: Sequence[str], rule: Literal[
     Raises:
         InputError: If there is no file, or it has no weight for a class.
     """
-    known = read_json(_asked_for(path, "class-weights"))["classes"]
+    if path is None:
+        raise InputError(
+            "--class-weights",
+            found="no file",
+            expected="the file that the rule weigh_labels wrote, as the task asks for these weights",
+            next_step="Name it, or ask for no weights in the task.",
+        )
+    known = read_json(path)["classes"]
     weights = [known.get(name, {}).get(_COLUMNS[rule]) for name in classes]
     for name, weight in zip(classes, weights, strict=True):
         if not weight:
@@ -39,35 +47,17 @@ def read_class_weights(path: Path | None, classes: Sequence[str], rule: Literal[
     return [float(weight) for weight in weights]
 
 
-def read_sampler_weights(path: Path | None, image_ids: NDArray[np.object_]) -> torch.Tensor:
-    """Weights by which training images are drawn, shape (n,), float64.
+def weigh_images(labels: Path, split: Path, classes: Sequence[str], image_ids: NDArray[np.object_]) -> torch.Tensor:
+    """Weights by which training images are drawn, shape (n,), float64: `weigh_labels` of the classes of a task.
 
     Args:
-        path: sampler_weights.parquet of the split.
+        labels: Labels table.
+        split: Split table.
+        classes: The classes that are predicted; no other counts.
         image_ids: The training images, shape (n,).
 
     Raises:
-        InputError: If there is no file, or an image is not in it.
+        InputError: If no training image shows a class.
     """
-    file = _asked_for(path, "sampler-weights")
-    weights = read_table(file).set_index("image_id")["weight"].reindex(image_ids).to_numpy(dtype=np.float64)
-    missing = np.isnan(weights)
-    if missing.any():
-        raise InputError(
-            file,
-            found=f"no row for image {image_ids[missing][0]!r} ({int(missing.sum())} such)",
-            expected="every training image of the split",
-            next_step=f"Delete {file} and run again.",
-        )
-    return torch.tensor(weights)
-
-
-def _asked_for(path: Path | None, argument: str) -> Path:
-    if path is None:
-        raise InputError(
-            f"--{argument}",
-            found="no file",
-            expected="the file that the rule weigh_labels wrote, as the task asks for these weights",
-            next_step="Name it, or ask for no weights in the task.",
-        )
-    return path
+    _, table = weigh_labels(read_table(labels)[["image_id", *classes]], read_table(split))
+    return torch.tensor(table.set_index("image_id")["weight"].loc[image_ids].to_numpy(dtype=np.float64))

@@ -116,7 +116,7 @@ class ImageLevelOptions(AugmentableTask):
     sampler_weights: bool = Field(
         default=False,
         description="Draw training images with replacement, images of rare classes more often: by the largest weight"
-        " N / (k n) of the classes that an image shows. Val and test are taken as they are.",
+        " N / (k n) of the task's classes that an image shows. Val and test are taken as they are.",
     )
     loss: Literal["cross_entropy", "focal", "asymmetric"] = Field(
         default="cross_entropy",

@@ -11,7 +11,7 @@ from scanline.core.files import read_json
 from scanline.core.log import logger
 from scanline.core.options import Options
 from scanline.core.versions import describe_environment, git_commit, package_versions
-from scanline.train.device import be_deterministic, be_fast, choose_device, describe_device
+from scanline.train.device import be_deterministic, be_fast, choose_device, describe_device, note_nondeterministic
 from scanline.train.model_store import finish, is_finished, link_outputs, store_key, working_folder
 from scanline.train.options import ModelOptions, TrainingOptions
 from scanline.train.processes import (
@@ -110,7 +110,13 @@ def given_options(parts: Mapping[str, Options]) -> dict[str, Any]:
 def _fit_alone(fit: Fit, folder: Path, device: torch.device, threads: int, *, deterministic: bool) -> dict[str, Any]:
     (be_deterministic if deterministic else be_fast)(threads)
     logger.info("training on %s", describe_device(device))
-    return fit(folder, device)
+    if not deterministic:
+        return fit(folder, device)
+    with note_nondeterministic() as operations:
+        facts = fit(folder, device)
+    if operations:
+        logger.warning("equal seeds may give unequal weights here: no deterministic %s", ", ".join(operations))
+    return {**facts, "nondeterministic_operations": operations} if operations else facts
 
 
 def _fit_with_others(fit: Fit, folder: Path, device: torch.device, threads: int, *, deterministic: bool) -> None:

@@ -1,5 +1,6 @@
 """Torchvision's classification networks, with a head and an input of our own."""
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,8 @@ from scanline.core.errors import InputError
 from scanline.train.model_file import load_model, save_model
 from scanline.train.model_spec import ModelSpec
 
-from torchvision.models import get_model  # isort: skip
+from torchvision.models import VisionTransformer, get_model  # isort: skip
+from torchvision.models.vision_transformer import interpolate_embeddings  # isort: skip
 
 # Mean and standard deviation of ImageNet's training images, which torchvision's weights were trained with
 # (torchvision.transforms._presets.ImageClassification).
@@ -63,12 +65,12 @@ def build_classifier(spec: ClassifierSpec, pretrained: Mapping[str, torch.Tensor
     try:
         model: nn.Module = get_model(spec.architecture, weights=None, **sized)
         if pretrained is not None:
-            model.load_state_dict(pretrained)
+            model.load_state_dict(_fit_positions(model, pretrained))
         set_input_channels(model, spec.channels)
         _set_outputs(model, len(spec.classes))
         with torch.no_grad():
             model.eval()(torch.zeros(1, spec.channels, spec.image_size_px, spec.image_size_px))
-    except (RuntimeError, ValueError) as error:
+    except (AssertionError, RuntimeError, ValueError) as error:  # by assertions torchvision checks sizes
         raise InputError(
             f"model {spec.architecture}",
             found=str(error)[:300],
@@ -76,6 +78,16 @@ def build_classifier(spec: ClassifierSpec, pretrained: Mapping[str, torch.Tensor
             next_step="Change weights or architecture in the study file, or pixels.image_size_px.",
         ) from error
     return model.train()
+
+
+def _fit_positions(model: nn.Module, pretrained: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+    """Weights of a vision transformer with its embeddings of positions interpolated to its image size.
+
+    As Dosovitskiy et al. (ICLR 2021, section 3.2) do to fine-tune at another resolution; of equal sizes as they are.
+    """
+    if not isinstance(model, VisionTransformer) or "encoder.pos_embedding" not in pretrained:
+        return pretrained
+    return interpolate_embeddings(model.image_size, model.patch_size, OrderedDict(pretrained))
 
 
 def _parent_of(model: nn.Module, name: str) -> tuple[nn.Module, str]:
