@@ -30,6 +30,8 @@ def describe_training(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         return NOT_RECORDED if facts.get(key) is None else format_count(int(facts[key]))
 
     stopped = "stopped early" if facts.get("stopped_early") else "ran to the end"
+    if "diverged_in_epoch" in facts:
+        stopped = f"the network diverged in epoch {facts['diverged_in_epoch']}"
     speed, seconds = facts.get("images_per_second"), facts.get("wall_seconds")
     several = f"{processes} times " if (processes := facts.get("processes", 1)) > 1 else ""
     return [
