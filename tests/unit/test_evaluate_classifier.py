@@ -64,6 +64,24 @@ def evaluate(scores, images, options, where="scores table", boxes=NO_BOXES, maps
     return Evaluated(point, result.metrics, result.per_image, result.curves)
 
 
+def test_intervals_draw_groups_of_the_split_where_a_patient_is_unknown():
+    scores, images = make_tables()
+    groups = images["patient_id"].str.replace("patient", "g")
+    known = evaluate(scores, images, OPTIONS)
+    unknown = images.assign(patient_id=images["patient_id"].mask(images.index % 3 == 0), group_id=groups)
+    found = evaluate(scores, unknown, OPTIONS)
+    assert found.metrics["interval"]["clustered_by"] == found.metrics["subsets"]["test"]["clustered_by"] == "group"
+    assert known.metrics["interval"]["clustered_by"] == "patient_id"
+    for name, metric in known.metrics["subsets"]["test"]["metrics"].items():
+        assert found.metrics["subsets"]["test"]["metrics"][name] == metric
+    counts = [one.metrics["subsets"]["test"] for one in (known, found)]
+    assert counts[0]["clusters"] == counts[1]["clusters"] == counts[0]["patients"]
+    assert counts[1]["images_without_patient"] > 0
+    assert found.per_image["cluster"].nunique() == known.per_image["patient"].nunique()
+    assert not found.per_image["cluster"].str.startswith("g").all()
+    assert (known.per_image["cluster"] == known.per_image["patient"]).all()
+
+
 def as_text(result):
     tables = result.per_image.to_json(), result.curves.to_json()
     return json.dumps([result.metrics, result.operating_point.as_json(), *tables], sort_keys=True, allow_nan=False)

@@ -1,5 +1,7 @@
 """The spread over seeds, and ensembles against the best of their members."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -43,14 +45,15 @@ def metrics_with(kind, val, test):
             inner[place[-1]] = estimate(value)
         return found
 
-    return {"subsets": {"val": subset(val), "test": subset(test)}}
+    interval = {"clustered_by": "patient_id"}
+    return {"interval": interval, "subsets": {"val": subset(val), "test": subset(test)}}
 
 
 def images_of(kind, quality, seed):
     """A table of single images of test; the higher the quality the better it tells truth."""
     generator = np.random.default_rng(seed)
     score = 1 / (1 + np.exp(-(quality * (TRUTH - 0.5) + generator.normal(0, 1, len(TRUTH)))))
-    table = pd.DataFrame({"image_id": IDS, "patient": PATIENT, "subset": "test"})
+    table = pd.DataFrame({"image_id": IDS, "patient": PATIENT, "cluster": PATIENT, "subset": "test"})
     if kind == "segment":
         return table.assign(dice=np.where(TRUTH, score, np.nan))
     if kind == "multilabel":
@@ -87,7 +90,7 @@ CURATED = Curated(
 )
 
 
-def compared(kind, qualities=(1.0, 3.0, 6.0), values=(0.6, 0.8, 0.9), seeds=(0, 1, 2), **more):
+def compared(kind, qualities=(1.0, 3.0, 6.0), values=(0.6, 0.8, 0.9), seeds=(0, 1, 2), patients_known=True, **more):
     """Two seeds of a network and their ensemble."""
     targets = {"multilabel": ("bleed", "oedema"), "multiclass": ("none", "bleed")}.get(kind, ("bleed",))
     runs = [
@@ -105,7 +108,13 @@ def compared(kind, qualities=(1.0, 3.0, 6.0), values=(0.6, 0.8, 0.9), seeds=(0, 
         for one, quality, value, seed in zip(runs, qualities, values, seeds, strict=True)
     ]
     options = CompareSeedsOptions(runs=runs, headline=HEADLINE, evaluate=EVALUATE, **more)
-    return compare_seeds(files, CURATED, options)
+    curated = CURATED
+    if not patients_known:
+        curated = replace(CURATED, images=CURATED.images.assign(patient_id=None))
+        for one in files:
+            one.images["patient"] = None
+            one.metrics["interval"]["clustered_by"] = "group"
+    return compare_seeds(files, curated, options)
 
 
 def test_repeats_of_one_seed_are_told_from_seeds():
@@ -164,6 +173,14 @@ def test_the_difference_of_mean_dice_by_hand():
     (found,) = compared("segment")["comparisons"]
     ensemble, best = (images_of("segment", quality, seed)["dice"].mean() for quality, seed in ((6.0, 2), (3.0, 1)))
     np.testing.assert_allclose(found["ensembles"][0]["differences"]["dice"]["value"], ensemble - best)
+
+
+@pytest.mark.parametrize("kind", COMPARED)
+def test_differences_draw_groups_where_no_patient_is_known(kind):
+    by_patient = compared(kind)["comparisons"][0]["ensembles"][0]["differences"]
+    (found,) = compared(kind, patients_known=False)["comparisons"]
+    assert found["clustered_by"] == "group"
+    assert found["ensembles"][0]["differences"] == by_patient
 
 
 def test_where_no_member_has_a_value_on_val_there_is_no_best_one():

@@ -125,13 +125,12 @@ def _compare(group: Sequence[SeedFiles], curated: Curated, options: CompareSeeds
     trained = [one for one in group if not one.run.members]
     names = dict.fromkeys(one.run.model for one in trained)
     seeds = {name: [one for one in trained if one.run.model == name] for name in names}
-    patients = group[0].images["patient"]
     return {
         "split": first.split,
         "task": first.task,
         "kind": first.kind,
         "first_metric": _first_metric(first.kind, options),
-        "clustered_by": "image_id" if patients.isna().all() else "patient_id",
+        "clustered_by": group[0].metrics["interval"]["clustered_by"],
         "runs": [
             {"model": one.run.model, "seed": one.run.seed, "metrics": _headline(one, places, "test")} for one in trained
         ],
@@ -214,11 +213,10 @@ def _differences(
     if first.index.tolist() != second.index.tolist():
         expected = "the same images of test for an ensemble and its members"
         refuse(f"{run.task}, {run.model}", f"other images than {best.run.name}", expected, "Evaluate both again.")
-    clusters = as_clusters(first["patient"].astype(object).where(first["patient"].notna(), None), len(first))
+    clusters = as_clusters(first["cluster"], len(first))
     statistics = [_statistic(one, table, clusters, curated) for one, table in ((ensemble, first), (best, second))]
-    drawn = statistics[0].tables.cluster_count if isinstance(statistics[0], CocoMetrics) else count_clusters(clusters)
     stream = ("compare_seeds", run.split, run.task, run.model)
-    found = paired_difference(statistics[0], statistics[1], drawn, options.evaluate, *stream)
+    found = paired_difference(statistics[0], statistics[1], count_clusters(clusters), options.evaluate, *stream)
     return {metric: found[name].as_json() for metric, name in COMPARED[run.kind].items()}
 
 
@@ -246,7 +244,9 @@ def _statistic(files: SeedFiles, table: pd.DataFrame, clusters: Codes, curated: 
         called, told = (as_class_codes(table[name].to_numpy(), run.targets, name) for name in ("predicted", "truth"))
         given = table[[f"probability_{name}" for name in run.targets]].to_numpy(dtype=np.float64)
         return MulticlassMetrics(told, called, given, run.targets, clusters)
-    return CocoMetrics(_box_tables(files, table, curated), tuple(COMPARED["detect"].values()))
+    tables = _box_tables(files, table, curated)
+    tables = tables.of_images(np.arange(len(tables.images)), clusters)
+    return CocoMetrics(tables, tuple(COMPARED["detect"].values()))
 
 
 def _box_tables(files: SeedFiles, table: pd.DataFrame, curated: Curated) -> DetectionTables:
