@@ -14,7 +14,7 @@ from sklearn import metrics as sk
 
 from scanline.core.errors import InputError
 from scanline.core.privacy import pseudonym
-from scanline.core.tables import BOXES, IMAGES, write_table
+from scanline.core.tables import BOXES, IMAGES, SPLIT, write_table
 from scanline.evaluate.binary import METRICS
 from scanline.evaluate.classifier import evaluate_classifier, fit_on_val
 from scanline.evaluate.operating_point import OperatingPoint
@@ -167,7 +167,7 @@ def test_single_images_show_outcomes_and_pseudonyms():
     scores, images = make_tables()
     images.loc[0, "patient_id"] = None
     table = evaluate(scores, images, OPTIONS).per_image
-    columns = ["image_id", "patient", "subset", "truth", "probability", "predicted", "outcome"]
+    columns = ["image_id", "patient", "cluster", "subset", "truth", "probability", "predicted", "outcome"]
     assert list(table) == [*columns, "pointing_hit", "mass_inside"]
     assert len(table) == len(scores)
     expected = {(True, True): "TP", (False, True): "FP", (True, False): "FN", (False, False): "TN"}
@@ -417,12 +417,15 @@ def write_inputs(folder):
     scores.to_parquet(folder / "scores.parquet", index=False)
     images.to_parquet(folder / "images.parquet", index=False)
     write_table(NO_BOXES, folder / "boxes.parquet", BOXES)
+    split = scores[["image_id", "subset"]].assign(group_id=names, dropped_by=None, reason=None)
+    write_table(split, folder / "split.parquet", SPLIT)
     np.savez(folder / "cams.npz", image_id=np.array([], str), cam=np.zeros((0, 4, 4), np.float16))
 
 
 def call(folder, **environment):
     names = {
         "scores": "scores.parquet", "images": "images.parquet", "boxes": "boxes.parquet", "cams": "cams.npz",
+        "split": "split.parquet",
         "metrics": "metrics.json",
         "operating-point": "operating_point.json", "per-image": "per_image.parquet",
         "per-image-csv": "per_image.csv", "curves": "curves.parquet",

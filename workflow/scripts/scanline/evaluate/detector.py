@@ -263,7 +263,7 @@ def yes_or_no(
     """
     images = images.assign(cluster=_clusters(images))
     owners = {
-        level: images.drop_duplicates(f"{level}_id").set_index(f"{level}_id")
+        level: images.drop_duplicates(f"{level}_id").set_index(f"{level}_id", drop=False)
         for level in LEVELS
         if f"{level}_id" in images
     }
