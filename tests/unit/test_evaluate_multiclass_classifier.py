@@ -207,6 +207,8 @@ def test_figures_and_report_are_made_of_it(run, tmp_path, monkeypatch):
     told = describe_model(reported, metrics, {"best_epoch": 1, "epochs": 2}, paths, leak_free=True)
     captions = [table.caption for table in told["tables"]]
     assert "The pairs of classes most confused on external." in captions
+    every = "against all others; the most probable class is predicted."
+    assert captions[:3] == [f"Each class on {subset} {every}" for subset in ("test", "external", "val")]
     assert any(caption.startswith("Test against external") for caption in captions)
     assert "3 classes" in told["words"]
 

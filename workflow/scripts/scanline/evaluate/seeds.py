@@ -131,8 +131,8 @@ def compare_seeds(files: Sequence[SeedFiles], curated: Curated, options: Compare
 def pairs_of(files: Sequence[SeedFiles]) -> list[tuple[SeedFiles, SeedFiles]]:
     """The trained runs of one split, kind, targets and seed that are set side by side, but detectors'.
 
-    Detectors have a rule of their own. A pair is one network on two tasks, or a task's first network and another one; neither repeats of a seed nor
-    ensembles are in any.
+    Detectors have a rule of their own. A pair is one network on two tasks, or a task's first network and another one;
+    neither repeats of a seed nor ensembles are in any.
     """
     trained = [one for one in files if not one.run.members and one.run.repeat_of is None and one.run.kind != "detect"]
     found = []

@@ -55,7 +55,7 @@ class StudyFiles:
         run_figures: Figures of each run by name.
         tasks: task_comparison.json; None where no two tasks answer one question.
         task_figure: The figure of it; None without.
-        seeds: seeds.json; None where no network has several seeds and there is no ensemble.
+        seeds: seeds.json; None without several seeds, ensembles and pairs.
         detectors: detector_comparison.json; None where none are compared.
         label_statistics: label_statistics.json; None where the study does not ask for a label analysis.
         label_leaks: label_leaks.json; None without.
