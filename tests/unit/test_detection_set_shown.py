@@ -14,6 +14,7 @@ from scanline.prepare.detection_set import select_set
 from scanline.prepare.offline_augmentation import augment_shard, originals_of_shard
 from scanline.prepare.options import OfflineAugmentation
 from scanline.prepare.set_evidence import EvidenceOptions, verify_detection_set
+from scanline.prepare.set_metadata import describe_dataset
 from scanline.prepare.set_statistics import describe_set
 from scanline.report.detection_set import describe_detection_set, ordered
 from scanline.report.options import ReportedDetectionSet, ReportedSource
@@ -38,7 +39,9 @@ def described(tmp_path_factory):
     options = EvidenceOptions(targets=CLASSES, factor=3, negatives=None)
     write_json(folder / "statistics.json", statistics)
     write_json(folder / "evidence.json", verify_detection_set(sets[1], options))
-    return read_json(folder / "statistics.json"), read_json(folder / "evidence.json")
+    curated = select_set(tables.images, tables.boxes, tables.labels, tables.split, CLASSES, with_dropped=True)
+    write_json(folder / "metadata.json", describe_dataset(sets[0], curated, tables.split))
+    return tuple(read_json(folder / f"{name}.json") for name in ("statistics", "evidence", "metadata"))
 
 
 def plot(statistics, folder):
@@ -89,6 +92,17 @@ def test_rows_stand_in_the_order_of_stages_and_subsets(section):
     assert last["boxes"][0] == ("4", "on 4 images")
 
 
+def test_volumes_and_both_counts_of_slices_stand_in_one_table(section, described):
+    table, images, volumes = section["volumes"], *(described[2][name] for name in ("statistics", "volume_statistics"))
+    assert [row.name for row in table.rows][-1] == "all subsets"
+    for row in table.rows:
+        subset = "total" if row.name == "all subsets" else row.name
+        of_volumes = [volumes[subset][key] for key in ("volumes", "with_box", "without_box")]
+        of_images = [images[subset][key] for key in ("images", "with_box", "of_volumes_with_box")]
+        assert list(row.cells) == of_volumes + of_images
+    assert "No volume, patient or file stands in two subsets." in table.caption
+
+
 def test_versions_are_compared_number_by_number(section, described):
     images, boxes = described[0]["images"], described[0]["boxes"]
     assert section["previous_heads"] == [
@@ -125,7 +139,14 @@ def test_the_template_shows_all_of_it(section):
         text.index('{% if detection_sets %}\n<section id="sets"') : text.index('{% if models %}\n<section id="models"')
     ]
     page = template_environment().from_string(f"{imports}\n{part}").render(detection_sets=[section])
-    for words in ("no patient in two subsets", "after augmentation", "since", "North &amp; south", "Datasheet"):
+    for words in (
+        "no patient in two subsets",
+        "after augmentation",
+        "since",
+        "North &amp; south",
+        "Datasheet",
+        "Of volumes with a box",
+    ):
         assert words in page
     assert page.count("<img ") == len(DETECTION_SET_FIGURES)
     assert "{{" not in page

@@ -14,7 +14,7 @@ from sklearn import metrics as sk
 
 from scanline.core.errors import InputError
 from scanline.core.privacy import pseudonym
-from scanline.core.tables import BOXES, IMAGES, write_table
+from scanline.core.tables import BOXES, IMAGES, SPLIT, write_table
 from scanline.evaluate.binary import METRICS
 from scanline.evaluate.classifier import evaluate_classifier, fit_on_val
 from scanline.evaluate.operating_point import OperatingPoint
@@ -62,6 +62,24 @@ def evaluate(scores, images, options, where="scores table", boxes=NO_BOXES, maps
     point = fit_on_val(scores, options, where)
     result = evaluate_classifier(scores, images, boxes, maps or {}, options, point, where)
     return Evaluated(point, result.metrics, result.per_image, result.curves)
+
+
+def test_intervals_draw_groups_of_the_split_where_a_patient_is_unknown():
+    scores, images = make_tables()
+    groups = images["patient_id"].str.replace("patient", "g")
+    known = evaluate(scores, images, OPTIONS)
+    unknown = images.assign(patient_id=images["patient_id"].mask(images.index % 3 == 0), group_id=groups)
+    found = evaluate(scores, unknown, OPTIONS)
+    assert found.metrics["interval"]["clustered_by"] == found.metrics["subsets"]["test"]["clustered_by"] == "group"
+    assert known.metrics["interval"]["clustered_by"] == "patient_id"
+    for name, metric in known.metrics["subsets"]["test"]["metrics"].items():
+        assert found.metrics["subsets"]["test"]["metrics"][name] == metric
+    counts = [one.metrics["subsets"]["test"] for one in (known, found)]
+    assert counts[0]["clusters"] == counts[1]["clusters"] == counts[0]["patients"]
+    assert counts[1]["images_without_patient"] > 0
+    assert found.per_image["cluster"].nunique() == known.per_image["patient"].nunique()
+    assert not found.per_image["cluster"].str.startswith("g").all()
+    assert (known.per_image["cluster"] == known.per_image["patient"]).all()
 
 
 def as_text(result):
@@ -149,7 +167,7 @@ def test_single_images_show_outcomes_and_pseudonyms():
     scores, images = make_tables()
     images.loc[0, "patient_id"] = None
     table = evaluate(scores, images, OPTIONS).per_image
-    columns = ["image_id", "patient", "subset", "truth", "probability", "predicted", "outcome"]
+    columns = ["image_id", "patient", "cluster", "subset", "truth", "probability", "predicted", "outcome"]
     assert list(table) == [*columns, "pointing_hit", "mass_inside"]
     assert len(table) == len(scores)
     expected = {(True, True): "TP", (False, True): "FP", (True, False): "FN", (False, False): "TN"}
@@ -399,12 +417,15 @@ def write_inputs(folder):
     scores.to_parquet(folder / "scores.parquet", index=False)
     images.to_parquet(folder / "images.parquet", index=False)
     write_table(NO_BOXES, folder / "boxes.parquet", BOXES)
+    split = scores[["image_id", "subset"]].assign(group_id=names, dropped_by=None, reason=None)
+    write_table(split, folder / "split.parquet", SPLIT)
     np.savez(folder / "cams.npz", image_id=np.array([], str), cam=np.zeros((0, 4, 4), np.float16))
 
 
 def call(folder, **environment):
     names = {
         "scores": "scores.parquet", "images": "images.parquet", "boxes": "boxes.parquet", "cams": "cams.npz",
+        "split": "split.parquet",
         "metrics": "metrics.json",
         "operating-point": "operating_point.json", "per-image": "per_image.parquet",
         "per-image-csv": "per_image.csv", "curves": "curves.parquet",

@@ -16,7 +16,8 @@ from scanline.core.errors import InputError
 from scanline.core.files import write_json
 from scanline.evaluate.class_temperature import check_class_point, fit_class_point, read_class_point
 from scanline.evaluate.frozen_rules import read_rules
-from scanline.evaluate.multiclass_classifier import check_multiclass_scores, confused_pairs, join_groups
+from scanline.evaluate.multiclass_classifier import check_multiclass_scores, confused_pairs
+from scanline.evaluate.scores import join_groups, join_patients
 from scanline.figures.multiclass_examples import choose_class_examples
 from scanline.predict.activation_maps import write_maps
 from scanline.report.kinds import KINDS
@@ -94,9 +95,11 @@ def test_where_patients_are_unknown_groups_are_drawn(tmp_path):
 
 
 def test_an_image_outside_the_split_is_refused(tmp_path):
-    table = pd.DataFrame({"image_id": ["a", "b"], "patient_id": ["p", None]})
-    with pytest.raises(InputError, match="image b: image_id: found b; expected an image of the split"):
-        join_groups(table, pd.DataFrame({"image_id": ["a"], "group_id": ["g"]}), "scores")
+    images = pd.DataFrame({"image_id": ["a", "b"], "patient_id": ["p", None]})
+    images = join_groups(images, pd.DataFrame({"image_id": ["a"], "group_id": ["g"]}))
+    scores = pd.DataFrame({"image_id": ["a", "b"], "subset": "test"})
+    with pytest.raises(InputError, match="image b: group_id: found null; expected the group of an image of the split"):
+        join_patients(scores, images, "scores")
 
 
 def test_the_temperature_is_fitted_on_val_alone_and_lowers_its_log_loss(tmp_path, run):
@@ -204,6 +207,8 @@ def test_figures_and_report_are_made_of_it(run, tmp_path, monkeypatch):
     told = describe_model(reported, metrics, {"best_epoch": 1, "epochs": 2}, paths, leak_free=True)
     captions = [table.caption for table in told["tables"]]
     assert "The pairs of classes most confused on external." in captions
+    every = "against all others; the most probable class is predicted."
+    assert captions[:3] == [f"Each class on {subset} {every}" for subset in ("test", "external", "val")]
     assert any(caption.startswith("Test against external") for caption in captions)
     assert "3 classes" in told["words"]
 

@@ -295,6 +295,7 @@ def test_the_script_writes_the_same_bytes_twice_and_freezes_the_points(files, pr
             cams=tmp_path / "cams.npz",
             images=files["images"],
             boxes=files["boxes"],
+            split=files["split"],
             **outputs,
         )
         contents.append({name: path.read_bytes() for name, path in outputs.items()})

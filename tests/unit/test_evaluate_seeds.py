@@ -1,5 +1,7 @@
 """The spread over seeds, and ensembles against the best of their members."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,7 @@ from scanline.core.tables import labels_schema, validate
 from scanline.evaluate.options import EvaluateOptions
 from scanline.evaluate.seeds import COLUMNS, COMPARED, Curated, SeedFiles, compare_seeds, spread_of, table_of
 from scanline.evaluate.seeds_options import CompareSeedsOptions, SeedRun
-from scanline.report.kinds import KINDS
+from scanline.report.kinds import KINDS, seed_columns_of
 from scanline.report.seeds import describe_seeds
 
 PATIENTS, SLICES = 12, 5
@@ -43,14 +45,15 @@ def metrics_with(kind, val, test):
             inner[place[-1]] = estimate(value)
         return found
 
-    return {"subsets": {"val": subset(val), "test": subset(test)}}
+    interval = {"clustered_by": "patient_id"}
+    return {"interval": interval, "subsets": {"val": subset(val), "test": subset(test)}}
 
 
 def images_of(kind, quality, seed):
     """A table of single images of test; the higher the quality the better it tells truth."""
     generator = np.random.default_rng(seed)
     score = 1 / (1 + np.exp(-(quality * (TRUTH - 0.5) + generator.normal(0, 1, len(TRUTH)))))
-    table = pd.DataFrame({"image_id": IDS, "patient": PATIENT, "subset": "test"})
+    table = pd.DataFrame({"image_id": IDS, "patient": PATIENT, "cluster": PATIENT, "subset": "test"})
     if kind == "segment":
         return table.assign(dice=np.where(TRUTH, score, np.nan))
     if kind == "multilabel":
@@ -87,7 +90,7 @@ CURATED = Curated(
 )
 
 
-def compared(kind, qualities=(1.0, 3.0, 6.0), values=(0.6, 0.8, 0.9), seeds=(0, 1, 2), **more):
+def compared(kind, qualities=(1.0, 3.0, 6.0), values=(0.6, 0.8, 0.9), seeds=(0, 1, 2), patients_known=True, **more):
     """Two seeds of a network and their ensemble."""
     targets = {"multilabel": ("bleed", "oedema"), "multiclass": ("none", "bleed")}.get(kind, ("bleed",))
     runs = [
@@ -105,7 +108,13 @@ def compared(kind, qualities=(1.0, 3.0, 6.0), values=(0.6, 0.8, 0.9), seeds=(0, 
         for one, quality, value, seed in zip(runs, qualities, values, seeds, strict=True)
     ]
     options = CompareSeedsOptions(runs=runs, headline=HEADLINE, evaluate=EVALUATE, **more)
-    return compare_seeds(files, CURATED, options)
+    curated = CURATED
+    if not patients_known:
+        curated = replace(CURATED, images=CURATED.images.assign(patient_id=None))
+        for one in files:
+            one.images["patient"] = None
+            one.metrics["interval"]["clustered_by"] = "group"
+    return compare_seeds(files, curated, options)
 
 
 def test_repeats_of_one_seed_are_told_from_seeds():
@@ -166,6 +175,14 @@ def test_the_difference_of_mean_dice_by_hand():
     np.testing.assert_allclose(found["ensembles"][0]["differences"]["dice"]["value"], ensemble - best)
 
 
+@pytest.mark.parametrize("kind", COMPARED)
+def test_differences_draw_groups_where_no_patient_is_known(kind):
+    by_patient = compared(kind)["comparisons"][0]["ensembles"][0]["differences"]
+    (found,) = compared(kind, patients_known=False)["comparisons"]
+    assert found["clustered_by"] == "group"
+    assert found["ensembles"][0]["differences"] == by_patient
+
+
 def test_where_no_member_has_a_value_on_val_there_is_no_best_one():
     runs = [run("net", 1, "binary"), run("net", 2, "binary"), run("ensemble_net", 0, "binary", **ENSEMBLE)]
     metrics = metrics_with("binary", None, 0.5)
@@ -219,3 +236,97 @@ def test_the_report_shows_seeds_spread_ensemble_and_difference_in_this_order():
 def test_the_metric_that_chooses_comes_first_in_the_report():
     (table,) = describe_seeds(compared("detect", chosen_by={"detect": "ap_10"}))
     assert table.heads[:3] == ("Run", "AP at IoU 0.1", "AP at IoU 0.5")
+
+
+def test_any_ap_that_the_study_names_chooses_the_best_member():
+    headline = {"detect": {name: place for name, (_, place) in seed_columns_of("detect", "ap_75").items()}}
+    runs = [run("net", 1, "detect"), run("net", 2, "detect"), run("ensemble_net", 0, "detect", **ENSEMBLE)]
+    files = [
+        SeedFiles(one, metrics_with("detect", value, value), images_of("detect", 1, 0), detections_of(3, seed))
+        for one, value, seed in zip(runs, (0.6, 0.8, 0.9), (0, 1, 2), strict=True)
+    ]
+    for one, value in zip(files, (0.5, 0.2, 0.4), strict=True):
+        for subset in one.metrics["subsets"].values():
+            subset["metrics"]["ap_75"] = estimate(value)
+    options = CompareSeedsOptions(runs=runs, headline=headline, chosen_by={"detect": "ap_75"}, evaluate=EVALUATE)
+    (found,) = compare_seeds(files, CURATED, options)["comparisons"]
+    (ensemble,) = found["ensembles"]
+    assert (ensemble["chosen_by"], ensemble["best_member"]) == ("ap_75", {"model": "net", "seed": 1})
+    assert ensemble["differences"]["ap_75"]["value"] is not None
+
+
+def test_spreads_tell_volumes_where_runs_have_them():
+    headline = {"detect": {name: place for name, (_, place) in seed_columns_of("detect").items()}}
+    runs = [run("net", 1, "detect"), run("net", 2, "detect")]
+    files = [SeedFiles(one, metrics_with("detect", 0.5, 0.5), images_of("detect", 1, 0)) for one in runs]
+    options = CompareSeedsOptions(runs=runs, headline=headline, evaluate=EVALUATE)
+    (table,) = describe_seeds(compare_seeds(files, CURATED, options))
+    assert "AUROC of volumes" not in table.heads
+    for one, value in zip(files, (0.7, 0.9), strict=True):
+        level = {"metrics": {"auroc": estimate(value)}, "froc": {"volume_mean_sensitivity": estimate(value - 0.1)}}
+        one.metrics["subsets"]["test"]["volume_level"] = {"any_class": level}
+    found = compare_seeds(files, CURATED, options)
+    (table,) = describe_seeds(found)
+    shown = dict(zip(table.heads[1:], table.rows[2].cells, strict=True))
+    assert shown["AUROC of volumes"].value == "0.800 ± 0.141"
+    assert shown["Volumes in which a box is found, mean over 1/8 to 8"].value == "0.700 ± 0.141"
+
+
+def side_by_side(kind="multiclass", external=True):
+    """Two tasks of the same targets with one network, and another network of the first, on test and external."""
+    targets = ("none", "bleed")
+    runs = [run("net", 1, kind, targets), run("net", 1, kind, targets), run("other", 1, kind, targets)]
+    runs[1] = runs[1].model_copy(update={"task": "task_augmented"})
+    files = []
+    for one, quality in zip(runs, (1.0, 4.0, 2.0), strict=True):
+        metrics, images = metrics_with(kind, 0.5, 0.5), images_of(kind, quality, 0)
+        if external:
+            metrics["subsets"]["external"] = metrics["subsets"]["test"]
+            images = pd.concat([images, images.assign(subset="external")], ignore_index=True)
+        files.append(SeedFiles(one, metrics, images))
+    options = CompareSeedsOptions(runs=runs, headline=HEADLINE, evaluate=EVALUATE)
+    return files, compare_seeds(files, CURATED, options)
+
+
+def test_tasks_and_networks_on_the_same_images_are_compared_in_pairs():
+    files, found = side_by_side()
+    assert found["comparisons"] == []
+    pairs = [(*pair["first"].values(), *pair["second"].values(), pair["subset"]) for pair in found["pairs"]]
+    assert pairs == [
+        ("task", "net", "task_augmented", "net", "test"),
+        ("task", "net", "task_augmented", "net", "external"),
+        ("task", "net", "task", "other", "test"),
+        ("task", "net", "task", "other", "external"),
+    ]
+    plain, augmented = ((one.images["truth"] == one.images["predicted"]).mean() for one in files[:2])
+    difference = found["pairs"][0]["differences"]["accuracy"]
+    np.testing.assert_allclose(difference["value"], augmented - plain)
+    assert difference["low"] < difference["value"] < difference["high"]
+    assert {pair["clustered_by"] for pair in found["pairs"]} == {"patient_id"}
+    (table,) = describe_seeds(found)
+    names = [row.name for row in table.rows]
+    assert names[0] == "task_augmented minus task: net, seed 1, test"
+    assert names[3] == "other minus net: task, seed 1, external set"
+    assert table.heads == ("Difference", "Accuracy", "Macro F1", "AUROC")
+    assert {pair["subset"] for pair in side_by_side(external=False)[1]["pairs"]} == {"test"}
+
+
+def test_spreads_and_ensembles_stand_on_the_external_set_too():
+    runs = [run("net", 1, "binary"), run("net", 2, "binary"), run("ensemble_net", 0, "binary", **ENSEMBLE)]
+    files = []
+    for one, value, seed in zip(runs, (0.6, 0.8, 0.9), (0, 1, 2), strict=True):
+        metrics, images = metrics_with("binary", value, value), images_of("binary", 3.0, seed)
+        metrics["subsets"]["external"] = metrics_with("binary", value, value - 0.3)["subsets"]["test"]
+        images = pd.concat([images, images.iloc[:20].assign(subset="external")], ignore_index=True)
+        files.append(SeedFiles(one, metrics, images))
+    found = compare_seeds(files, CURATED, CompareSeedsOptions(runs=runs, headline=HEADLINE, evaluate=EVALUATE))
+    (one,) = found["comparisons"]
+    spreads = {spread["subset"]: spread["metrics"]["auroc"]["mean"] for spread in one["spreads"]}
+    assert spreads == {"test": pytest.approx(0.7), "external": pytest.approx(0.4)}
+    ensembles = {ensemble["subset"]: ensemble for ensemble in one["ensembles"]}
+    differences = [ensembles[name]["differences"]["auroc"]["value"] for name in ("test", "external")]
+    assert differences[0] != differences[1]
+    assert table_of([one])["subset"].unique().tolist() == ["test", "external"]
+    names = [row.name for row in describe_seeds(found)[0].rows]
+    assert "net, 2 seeds" in names
+    assert "net, 2 seeds, external set" in names

@@ -130,7 +130,7 @@ def test_comparing_splits_reads_the_intervals():
     per_image = pd.DataFrame(
         {
             "image_id": [f"i{k}" for k in range(12)],
-            "patient": [f"p{k // 2}" for k in range(12)],
+            "cluster": [f"p{k // 2}" for k in range(12)],
             "subset": "test",
             "truth": [True, False] * 6,
             "probability": np.linspace(0, 1, 12),

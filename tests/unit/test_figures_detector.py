@@ -81,7 +81,7 @@ def test_figures_of_any_detector_are_drawn_from_its_files(tmp_path, monkeypatch,
     write_table(predicted, tmp_path / "predicted.parquet")
     names = ("curves", "box_outcomes", "image_level")
     made = {name: tmp_path / f"{name}.parquet" for name in names} | {"metrics": tmp_path / "metrics.json"}
-    tables = {name: files[name] for name in ("images", "boxes", "labels")}
+    tables = {name: files[name] for name in ("images", "boxes", "labels", "split")}
     tables |= {name: tmp_path / f"{name}.parquet" for name in ("detections", "predicted")}
     others = {name: tmp_path / f"{name}.json" for name in ("operating_point", "volume_operating_point")}
     tabled = ("volume_level", "detections_csv", "image_level_csv", "volume_level_csv")

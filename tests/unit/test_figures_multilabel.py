@@ -28,7 +28,7 @@ def make_run(folder, labels, **data):
     outputs |= {name: folder / f"{name}.parquet" for name in ("per_image", "curves")}
     outputs["per_image_csv"] = folder / "per_image.csv"
     options = {"targets": labels, "patient_salt": "salt", "evaluate": {"bootstrap_resamples": 100}}
-    tables = {"images": files["images"], "boxes": files["boxes"], "cams": folder / "cams.npz"}
+    tables = {name: files[name] for name in ("images", "boxes", "split")} | {"cams": folder / "cams.npz"}
     with pytest.MonkeyPatch.context() as patch:
         call_script(patch, evaluate_multilabel, options, scores=folder / "scores.parquet", **tables, **outputs)
     history = pd.DataFrame({"epoch": [1, 2], "train_loss": [0.7, 0.5], "val_loss": [0.6, 0.65]})

@@ -158,7 +158,8 @@ def test_kinds_have_tables_of_their_own_with_spread_and_yardsticks():
     tables = headline_tables(runs, metrics, [yardstick], {"grouped": True})
     assert [table.title for table in tables] == [KINDS["segment"].title, "Detection"]
     # each model on test and on external
-    assert [row.kind for row in tables[1].rows] == ["ours", "ours", "ours", "ours", "spread", "theirs"]
+    assert [row.kind for row in tables[1].rows] == ["ours"] * 4 + ["spread"] * 2 + ["theirs"]
+    assert [row.detail.split(":")[0] for row in tables[1].rows[4:6]] == ["split grouped", "external set"]
     assert tables[1].rows[-1].cells[0].value == "0.99"
     assert tables[0].heads[0] == "Mean Dice"
 

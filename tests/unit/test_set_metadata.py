@@ -53,15 +53,15 @@ def test_a_volume_in_two_subsets_is_found(tables):
     tables[3].loc[tables[3]["image_id"] == "s/0/0", "subset"] = "test"
     whole, curated = sets(tables)
     assert overlapping_keys(curated.images) == ["volume_id v0"]
-    with pytest.raises(InputError, match=r"dataset_metadata\.json: volumes"):
+    with pytest.raises(InputError, match=r"no_overlap_verified: found volume_id v0 in two subsets; expected"):
         describe_dataset(whole, curated, tables[3])
 
 
-def test_a_patient_or_file_in_two_subsets_is_no_overlap_verified(tables):
+def test_a_patient_or_file_in_two_subsets_is_refused(tables):
     images, *others = tables
     images.loc[images["volume_id"].isin(["v0", "v4"]), "patient_id"] = "p"
-    described = describe_dataset(*sets((images, *others)), tables[3])
-    assert described["no_overlap_verified"] is False
+    with pytest.raises(InputError, match="found patient_id p in two subsets; expected each volume, patient and file"):
+        describe_dataset(*sets((images, *others)), tables[3])
 
 
 def test_lost_images_are_told(tables):

@@ -99,6 +99,12 @@ def test_models_that_differ_in_the_number_of_the_repeat_alone_repeat_the_first()
     assert repeats(models) == {"again": "resnet18", "third": "resnet18", "longer_again": "longer"}
 
 
+def test_equal_entries_are_one_training_and_no_repeat():
+    models = {"resnet18": model(), "alias": model(), "again": model(repeat=1), "again_alias": model(repeat=1)}
+    assert repeats(models) == {"again": "resnet18"}
+    assert repeats({"resnet18": model(), "alias": model()}) == {}
+
+
 def test_a_preset_changes_the_training_of_one_network():
     values = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text("utf-8"))
     study = load_config({**values, "preset": "demo"}, REPOSITORY).studies["phe_sich"]

@@ -18,7 +18,7 @@ from scanline.core.run_names import ENSEMBLE_SEED, name_seed
 from scanline.figures.options import DETECTION_SET_FIGURES
 from scanline.figures.options import LABEL_FIGURES as LABEL_FIGURE_NAMES
 from scanline.prepare.detection_set_options import EXPORT_FORMATS, DetectionSet
-from scanline.report.kinds import KINDS
+from scanline.report.kinds import KINDS, seed_columns_of
 from scanline.train.network_names import ULTRALYTICS_NAME
 from scanline.train.study_options import repeats
 
@@ -569,10 +569,11 @@ def compare_seeds_options(wildcards):
     study = study_of(wildcards)
     runs = seed_runs(study)
     kinds = sorted({study.tasks[task].kind for _, task, _, _ in runs})
-    headline = {kind: {name: place for name, (_, place) in KINDS[kind].headline.items()} for kind in kinds}
+    first = study.evaluate.boxes.headline
+    headline = {kind: {name: place for name, (_, place) in seed_columns_of(kind, first).items()} for kind in kinds}
     entries = [seed_entry(study, *run) for run in runs]
     options = {"runs": entries, "headline": headline, "evaluate": study.evaluate.of_intervals()}
-    return as_json(options | ({"chosen_by": {"detect": study.evaluate.boxes.headline}} if "detect" in kinds else {}))
+    return as_json(options | ({"chosen_by": {"detect": first}} if "detect" in kinds else {}))
 
 
 def seed_entry(study, split, task, model, seed):
@@ -788,7 +789,7 @@ def compared_runs(study):
 
 
 def seed_runs(study):
-    """Ensembles, their members, runs of networks with several seeds, and repeats of one: what compare_seeds compares."""
+    """Ensembles and members, several seeds of a network, repeats of one, and pairs: what compare_seeds compares."""
     runs, repeated = runs_in(study), repeats(study.models)
     found = set()
     for split, task, model, seed in runs:
@@ -801,7 +802,19 @@ def seed_runs(study):
             run for run in runs if (run[0], run[1], repeated.get(run[2], run[2]), run[3]) == (split, task, model, seed)
         ]
         found.update(alike if len(alike) > 1 else [])
+    found.update(paired_runs(study))
     return [run for run in runs if run in found]
+
+
+def paired_runs(study):
+    """The runs of one split, kind, targets and seed that differ in task or network: what stands side by side in pairs."""
+    groups = {}
+    for split, task, model, seed in trained_runs(study):
+        kind = study.tasks[task].kind
+        if kind != "detect" and model not in repeats(study.models):
+            key = (split, kind, targets_of(study.tasks[task]), seed)
+            groups.setdefault(key, []).append((split, task, model, seed))
+    return [run for group in groups.values() if len(group) > 1 for run in group]
 
 
 def for_each_seed_run(pattern, *kinds):

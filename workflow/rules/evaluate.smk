@@ -9,6 +9,7 @@ rule evaluate_classifier:
         cams=f"<results>/{{study}}/predictions/{RUN_FILES}/cams.npz",
         images="<results>/{study}/curated/images.parquet",
         boxes="<results>/{study}/curated/boxes.parquet",
+        split="<results>/{study}/splits/{split}/split.parquet",
     output:
         metrics=report(
             f"<results>/{{study}}/metrics/{RUN_FILES}/metrics.json",
@@ -55,6 +56,7 @@ rule evaluate_classifier:
     shell:
         "python workflow/scripts/evaluate_classifier.py --options {params.options:q} --scores {input.scores:q}"
         " --cams {input.cams:q} --images {input.images:q} --boxes {input.boxes:q}"
+        " --split {input.split:q}"
         " --metrics {output.metrics:q} --operating-point {output.operating_point:q}"
         " --per-image {output.per_image:q} --per-image-csv {output.per_image_csv:q} --curves {output.curves:q}"
         " > {log:q} 2>&1"
@@ -66,6 +68,7 @@ rule evaluate_multilabel:
         cams=f"<results>/{{study}}/predictions/{RUN_FILES}/cams.npz",
         images="<results>/{study}/curated/images.parquet",
         boxes="<results>/{study}/curated/boxes.parquet",
+        split="<results>/{study}/splits/{split}/split.parquet",
     output:
         metrics=report(
             f"<results>/{{study}}/metrics/{RUN_FILES}/metrics.json",
@@ -112,6 +115,7 @@ rule evaluate_multilabel:
     shell:
         "python workflow/scripts/evaluate_multilabel.py --options {params.options:q} --scores {input.scores:q}"
         " --cams {input.cams:q} --images {input.images:q} --boxes {input.boxes:q}"
+        " --split {input.split:q}"
         " --metrics {output.metrics:q} --operating-point {output.operating_point:q}"
         " --per-image {output.per_image:q} --per-image-csv {output.per_image_csv:q} --curves {output.curves:q}"
         " > {log:q} 2>&1"
@@ -240,6 +244,7 @@ rule evaluate_detector:
         images="<results>/{study}/curated/images.parquet",
         boxes="<results>/{study}/curated/boxes.parquet",
         labels="<results>/{study}/curated/labels.parquet",
+        split="<results>/{study}/splits/{split}/split.parquet",
     output:
         metrics=report(
             f"<results>/{{study}}/metrics/{RUN_FILES}/metrics.json",
@@ -315,6 +320,7 @@ rule evaluate_detector:
     shell:
         "python workflow/scripts/evaluate_detector.py --options {params.options:q} --detections {input.detections:q}"
         " --predicted {input.predicted:q} --images {input.images:q} --boxes {input.boxes:q} --labels {input.labels:q}"
+        " --split {input.split:q}"
         " --metrics {output.metrics:q} --operating-point {output.operating_point:q}"
         " --volume-operating-point {output.volume_operating_point:q} --curves {output.curves:q}"
         " --box-outcomes {output.box_outcomes:q} --image-level {output.image_level:q}"

@@ -76,6 +76,7 @@ rule write_report:
         environments=environments_of_study,
         set_statistics=for_each_set(f"analysis/{SET_FILES}/detection_set.json"),
         set_evidence=for_each_set(f"analysis/{SET_FILES}/evidence.json"),
+        set_metadata=for_each_set(f"analysis/{SET_FILES}/dataset_metadata.json"),
         set_figures=for_each_set(*SET_FIGURES),
     output:
         report=report(
@@ -102,7 +103,7 @@ rule write_report:
         " --label-statistics {input.label_statistics:q} --label-leaks {input.label_leaks:q}"
         " --label-figures {input.label_figures:q} --environments {input.environments:q}"
         " --set-statistics {input.set_statistics:q} --set-evidence {input.set_evidence:q}"
-        " --set-figures {input.set_figures:q} --report {output.report:q} > {log:q} 2>&1"
+        " --set-metadata {input.set_metadata:q} --set-figures {input.set_figures:q} --report {output.report:q} > {log:q} 2>&1"
 
 
 rule write_overview:

@@ -9,6 +9,7 @@ from scanline.evaluate.class_temperature import read_class_point
 from scanline.evaluate.multiclass_classifier import evaluate_multiclass_classifier, fit_classes_on_val
 from scanline.evaluate.multiclass_options import EvaluateMulticlassOptions
 from scanline.evaluate.multilabel_classifier import read_label_maps
+from scanline.evaluate.scores import join_groups
 
 INPUTS = ("scores", "images", "boxes", "split", "cams")
 OUTPUTS = ("metrics", "operating_point", "per_image", "per_image_csv", "curves")
@@ -18,12 +19,12 @@ def main() -> None:
     """Run the rule."""
     args = parse_arguments(__doc__, *INPUTS, *OUTPUTS, "options")
     options = read_options(EvaluateMulticlassOptions, args.options)
-    scores, split = read_table(args.scores), read_table(args.split, SPLIT)
-    images, boxes = read_table(args.images, IMAGES), read_table(args.boxes, BOXES)
+    scores, boxes = read_table(args.scores), read_table(args.boxes, BOXES)
+    images = join_groups(read_table(args.images, IMAGES), read_table(args.split, SPLIT))
     write_json(args.operating_point, fit_classes_on_val(scores, options, args.scores).as_json())
     point = read_class_point(args.operating_point)
     maps = read_label_maps(args.cams, options.targets)
-    result = evaluate_multiclass_classifier(scores, images, boxes, split, maps, options, point, args.scores)
+    result = evaluate_multiclass_classifier(scores, images, boxes, maps, options, point, args.scores)
     write_table(result.per_image, args.per_image)
     write_table(result.per_image, args.per_image_csv)
     write_table(result.curves, args.curves)

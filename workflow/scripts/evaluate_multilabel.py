@@ -4,7 +4,7 @@ from scanline.core.command_line import parse_arguments, run
 from scanline.core.files import write_json
 from scanline.core.log import logger
 from scanline.core.options import read_options
-from scanline.core.tables import BOXES, IMAGES, read_table, write_table
+from scanline.core.tables import BOXES, IMAGES, SPLIT, read_table, write_table
 from scanline.evaluate.multilabel_classifier import (
     evaluate_multilabel_classifier,
     fit_labels_on_val,
@@ -13,15 +13,18 @@ from scanline.evaluate.multilabel_classifier import (
     read_operating_points,
 )
 from scanline.evaluate.multilabel_options import EvaluateMultilabelOptions
+from scanline.evaluate.scores import join_groups
 
-FILES = ("scores", "images", "boxes", "cams", "metrics", "operating_point", "per_image", "per_image_csv", "curves")
+INPUTS = ("scores", "images", "boxes", "split", "cams")
+OUTPUTS = ("metrics", "operating_point", "per_image", "per_image_csv", "curves")
 
 
 def main() -> None:
     """Run the rule."""
-    args = parse_arguments(__doc__, *FILES, "options")
+    args = parse_arguments(__doc__, *INPUTS, *OUTPUTS, "options")
     options = read_options(EvaluateMultilabelOptions, args.options)
-    scores, images, boxes = read_table(args.scores), read_table(args.images, IMAGES), read_table(args.boxes, BOXES)
+    scores, boxes = read_table(args.scores), read_table(args.boxes, BOXES)
+    images = join_groups(read_table(args.images, IMAGES), read_table(args.split, SPLIT))
     write_json(args.operating_point, points_as_json(fit_labels_on_val(scores, options, args.scores)))
     points = read_operating_points(args.operating_point)
     maps = read_label_maps(args.cams, options.targets)

@@ -9,7 +9,7 @@ from scanline.report.options import ReportOptions
 from scanline.report.page import write_page
 from scanline.report.study import STUDY_FIGURES, StudyFiles, describe_study, figures_of_runs, named_figures
 
-LISTS = ("receipts", "metrics", "runs", "environments", "set_statistics", "set_evidence")
+LISTS = ("receipts", "metrics", "runs", "environments", "set_statistics", "set_evidence", "set_metadata")
 OPTIONAL = ("comparison", "tasks", "seeds", "detectors", "label_statistics", "label_leaks")
 FIGURES = ("study_figures+", "run_figures*", "task_figure?", "label_figures*", "set_figures*")
 

@@ -311,6 +311,7 @@ def evaluate_binary(
     *,
     threshold: float = 0.5,
     patients: Sequence[object] | pd.Series | None = None,
+    clusters: Sequence[object] | pd.Series | None = None,
     prevalence: float | None = None,
     options: EvaluateOptions | None = None,
     stream: Sequence[str] = ("evaluate_binary",),
@@ -323,6 +324,8 @@ def evaluate_binary(
         threshold: An image is predicted positive where its probability is at least this; fix it beforehand, for
             example by `operating_point.fit_operating_point` on val.
         patients: Patient of each image, null where unknown; None takes each image for itself.
+        clusters: What is drawn together, where that is more than a patient's images: a name for each image, null where
+            it is by itself; None: the patient, or the image alone.
         prevalence: Share of positives for which to give predictive values too.
         options: Of the intervals.
         stream: Names the random draws: two calls with other names are resampled independently.
@@ -353,9 +356,9 @@ def evaluate_binary(
         refuse("threshold", f"{threshold}", "a number from 0 to 1", "Fit it on val.")
     known, numbers = as_truth(truth), as_probability(probability)
     images = check_lengths(truth=known, probability=numbers)
-    clusters = as_clusters(patients, images)
-    measure = BinaryMetrics(known, numbers >= threshold, numbers, clusters, prevalence)
-    strata = strata_of_clusters(known, clusters) if options.stratified else None
+    drawn = as_clusters(patients if clusters is None else clusters, images)
+    measure = BinaryMetrics(known, numbers >= threshold, numbers, drawn, prevalence)
+    strata = strata_of_clusters(known, drawn) if options.stratified else None
     rows = {
         name: value.as_json()
         for name, value in estimate(measure, measure.clusters, options, *stream, strata=strata).items()
@@ -364,7 +367,7 @@ def evaluate_binary(
     positives, negatives = counts["tp"] + counts["fn"], counts["fp"] + counts["tn"]
     support = {"positive": positives, "negative": negatives, "macro": images, "weighted": images}
     return {
-        **count_patients(patients, clusters),
+        **count_patients(patients, drawn),
         "positives": positives,
         "negatives": negatives,
         "prevalence": prevalence,

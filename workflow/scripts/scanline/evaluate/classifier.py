@@ -21,7 +21,7 @@ from scanline.evaluate.operating_point import OperatingPoint, check_fitted_on, f
 from scanline.evaluate.options import EvaluateClassifierOptions, EvaluateOptions
 from scanline.evaluate.recalibration import METRICS as RECALIBRATION
 from scanline.evaluate.reliability import evaluate_calibration
-from scanline.evaluate.scores import SUBSETS, check_scores, clustered_by, join_patients
+from scanline.evaluate.scores import SUBSETS, check_scores, clustered_by, join_patients, name_clusters
 from scanline.evaluate.subgroups import MetricsOf
 
 SHOWN_METRICS = ("accuracy", "recall", "specificity", "precision", "f1", "auroc")
@@ -33,9 +33,9 @@ class ClassifierEvaluation:
 
     Attributes:
         metrics: The content of metrics.json.
-        per_image: image_id, patient (pseudonym, null where unknown), subset, truth, probability (calibrated),
-            predicted, outcome (TP, FP, FN, TN), pointing_hit, mass_inside (of the class activation map, null where
-            the image has no box or no map).
+        per_image: image_id, patient (pseudonym, null where unknown), cluster (what intervals draw together), subset,
+            truth, probability (calibrated), predicted, outcome (TP, FP, FN, TN), pointing_hit, mass_inside (of the
+            class activation map, null where the image has no box or no map).
         curves: subset, curve, x, y, threshold.
     """
 
@@ -75,7 +75,8 @@ def evaluate_classifier(
 
     Args:
         scores: image_id, subset (val, test, external), truth, probability; images of unknown truth left out.
-        images: image_id, patient_id, width and height at least, and what subgroups go by.
+        images: image_id, patient_id, width and height at least, group_id from `join_groups`, and what subgroups go
+            by.
         boxes: Boxes table, of which the target's serve.
         maps: Class activation maps by image_id; none for networks that have none.
         options: Target, intervals, subgroups, salt of the pseudonyms.
@@ -91,7 +92,7 @@ def evaluate_classifier(
     check_fitted_on(point, val["image_id"].tolist(), _truth(val), _probability(val), where="operating point")
     table = table.assign(probability=point.calibrate(_probability(table)))
     boxes = boxes[boxes["label"] == options.target]
-    localized = measure_maps(table, maps, images, boxes)
+    localized = measure_maps(table.assign(patient_id=table["cluster"]), maps, images, boxes)
     parts = {name: table[table["subset"] == name] for name in SUBSETS if (table["subset"] == name).any()}
     unseen = {name: part for name, part in parts.items() if name != "val"}
     metrics = {
@@ -104,7 +105,7 @@ def evaluate_classifier(
         "interval": {
             "level": scoring.confidence_level,
             "resamples": scoring.bootstrap_resamples,
-            "clustered_by": clustered_by(parts["test"]["patient_id"]),
+            "clustered_by": clustered_by(parts["test"]["patient_id"], parts["test"]["cluster"]),
             "method": scoring.interval_method,
             "stratified": scoring.stratified,
         },
@@ -129,7 +130,7 @@ def measure_subset(table: pd.DataFrame, threshold: float, options: EvaluateOptio
     """All metrics of one subset, each with its interval.
 
     Args:
-        table: image_id, patient_id, truth, probability; at least one row.
+        table: image_id, patient_id, cluster, truth, probability; at least one row.
         threshold: Frozen.
         options: Of the intervals.
         subset: Its name; each subset is resampled independently.
@@ -139,18 +140,19 @@ def measure_subset(table: pd.DataFrame, threshold: float, options: EvaluateOptio
         reliability curve and the recalibration.
     """
     truth, probability, patients = _truth(table), _probability(table), table["patient_id"]
-    calibration = evaluate_calibration(truth, probability, patients=patients, options=options)
+    calibration = evaluate_calibration(truth, probability, patients=table["cluster"], options=options)
     return {
         **evaluate_binary(
             truth,
             probability,
             threshold=threshold,
             patients=patients,
+            clusters=table["cluster"],
             prevalence=options.prevalence,
             options=options,
             stream=("evaluate_classifier", subset),
         ),
-        "clustered_by": clustered_by(patients),
+        "clustered_by": clustered_by(patients, table["cluster"]),
         "calibration": {key: calibration[key] for key in ("bins", "binning", "reliability")}
         | {"metrics": {name: calibration["metrics"][name] for name in RECALIBRATION}},
     }
@@ -167,7 +169,7 @@ def measure_subgroups(
     """SHOWN_METRICS by subgroup, for each column of the options that tells at least two apart.
 
     Args:
-        table: image_id, patient_id, truth, probability of one subset.
+        table: image_id, patient_id, cluster, truth, probability of one subset.
         images: Images table.
         boxes: Boxes of the target class.
         threshold: Frozen.
@@ -190,6 +192,7 @@ def measure_subgroups(
         columns,
         measure,
         patients=table["patient_id"],
+        clusters=as_clusters(table["cluster"], len(table)),
         positive=pd.Series(truth),
         options=options,
         stream=("evaluate_classifier", subset),
@@ -206,7 +209,7 @@ def measure_external_gap(
     """Test minus external for SHOWN_METRICS, with intervals; None without both subsets.
 
     Args:
-        parts: Subset to its image_id, patient_id, truth and probability.
+        parts: Subset to its clusters, truths and probabilities.
         threshold: Frozen.
         options: Of the intervals.
     """
@@ -215,7 +218,7 @@ def measure_external_gap(
     sides = []
     for name in ("test", "external"):
         truth, probability = _truth(parts[name]), _probability(parts[name])
-        clusters = as_clusters(parts[name]["patient_id"], len(truth))
+        clusters = as_clusters(parts[name]["cluster"], len(truth))
         metrics = BinaryMetrics(truth, probability >= threshold, probability, clusters)
         sides.append((_shown(metrics), metrics.clusters))
     gap = measure_gap(*sides[0], *sides[1], options, "evaluate_classifier", "gap")
@@ -231,6 +234,7 @@ def per_image_table(table: pd.DataFrame, threshold: float, salt: str) -> pd.Data
         {
             "image_id": table["image_id"],
             "patient": table["patient_id"].map(pseudonyms).astype("str"),
+            "cluster": name_clusters(table["cluster"], salt),
             "subset": table["subset"].astype("str"),
             "truth": truth,
             "probability": table["probability"],

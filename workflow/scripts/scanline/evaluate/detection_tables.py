@@ -81,7 +81,8 @@ class DetectionTables:
         images: The image ids.
         patients: Patient of each image, None where unknown, shape (images,), object.
         volumes: Volume of each image, None where unknown, shape (images,), object.
-        clusters: What the bootstrap draws: the patient of each image, else its volume, else itself; shape (images,).
+        clusters: What the bootstrap draws: the patient of each image; where not all are known, its group, and without
+            groups its patient, else its volume, else itself; shape (images,).
         known: Whether the annotators looked for the class, shape (images, classes).
         present: Whether the image holds a true box of the class, shape (images, classes).
         truth: The true boxes.
@@ -182,7 +183,7 @@ def check_detection_tables(
         images=tuple(ids),
         patients=patients,
         volumes=volumes,
-        clusters=_clusters(patients, volumes),
+        clusters=_clusters(patients, volumes, _column_of_ids(table, "group_id")),
         known=known,
         present=present,
         truth=boxes,
@@ -329,8 +330,8 @@ def _column_of_ids(table: pd.DataFrame, name: str) -> NDArray[np.object_]:
     return names
 
 
-def _clusters(patients: NDArray[np.object_], volumes: NDArray[np.object_]) -> Codes:
-    """The patient of each image, or its volume where the patient is unknown, or the image itself."""
+def _clusters(patients: NDArray[np.object_], volumes: NDArray[np.object_], groups: NDArray[np.object_]) -> Codes:
+    """The patient of each image; where not all are known, its group, else its patient, its volume, or itself."""
     pairs = pd.DataFrame({"volume": volumes, "patient": patients}).drop_duplicates()
     pairs = pairs[pairs["volume"].notna()]
     shared = pairs["volume"].duplicated()
@@ -339,6 +340,8 @@ def _clusters(patients: NDArray[np.object_], volumes: NDArray[np.object_]) -> Co
         found = pairs.loc[pairs["volume"] == volume, "patient"]
         names = " and ".join("null" if pd.isna(name) else str(name) for name in found)
         refuse(f"images: volume {volume}", f"the patients {names}", "one patient for all images of a volume")
+    if pd.isna(patients).any() and pd.notna(groups).all():
+        return as_clusters(groups, len(groups))
     keys = [
         f"patient {patient}" if patient is not None else None if volume is None else f"volume {volume}"
         for patient, volume in zip(patients, volumes, strict=True)

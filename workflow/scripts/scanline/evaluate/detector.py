@@ -19,7 +19,7 @@ from scanline.evaluate.detector_point import DetectorPoint, check_fitted_on, dig
 from scanline.evaluate.detector_subgroups import measure_detector_gap, measure_detector_subgroups
 from scanline.evaluate.detector_volumes import measure_volumes, volume_curves, volume_level, volumes_of_subsets
 from scanline.evaluate.options import EvaluateOptions
-from scanline.evaluate.scores import SUBSETS, clustered_by
+from scanline.evaluate.scores import SUBSETS, clustered_by, clusters_of, name_clusters
 from scanline.evaluate.volume_points import VolumePoints, check_points, fit_volume_points
 
 
@@ -31,8 +31,8 @@ class DetectorEvaluation:
         metrics: The content of metrics.json.
         detections: Called detections as image, class, confidence, xmin, ymin, xmax, ymax (pixels of the original
             image), subset; an image without any has a row in which all but image and subset are empty.
-        image_level: image, patient (pseudonym, null where unknown), truth, predicted, max_confidence (of all
-            detections, called or not; null without any), subset.
+        image_level: image, patient (pseudonym, null where unknown), cluster (what intervals draw together), truth,
+            predicted, max_confidence (of all detections, called or not; null without any), subset.
         boxes: Every true box and every called detection, for figures: subset, image_id, kind (truth or detection),
             label, x, y, width, height, score (of a true box: of the detection that finds it), outcome (found or
             missed; TP or FP), iou (null for true boxes and false positives).
@@ -183,7 +183,7 @@ def evaluate_detector(
         "interval": {
             "level": scoring.confidence_level,
             "resamples": scoring.bootstrap_resamples,
-            "clustered_by": clustered_by(parts["test"].images["patient_id"]),
+            "clustered_by": clustered_by(parts["test"].images["patient_id"], _clusters(parts["test"].images)),
             "method": scoring.interval_method,
             "stratified": scoring.stratified,
         },
@@ -233,6 +233,14 @@ def evaluate_detector(
     )
 
 
+def _clusters(images: pd.DataFrame) -> "pd.Series[str]":
+    """What is drawn together, as `check_detection_tables` numbers it: null where an image is by itself."""
+    clusters = clusters_of(images, "images")
+    if "group_id" in images or "volume_id" not in images:
+        return clusters
+    return clusters.where(clusters.notna(), images["volume_id"])
+
+
 def yes_or_no(
     result: DetectionEvaluation,
     images: pd.DataFrame,
@@ -253,11 +261,11 @@ def yes_or_no(
         By level (those that have cases), by class and for any class: what `evaluate_binary` returns. A case without
         detections has the probability 0. Cases of unknown truth are left out.
     """
+    images = images.assign(cluster=_clusters(images))
     owners = {
-        "image": images.set_index("image_id")["patient_id"],
-        "volume": images.dropna(subset=["volume_id"]).drop_duplicates("volume_id").set_index("volume_id")["patient_id"]
-        if "volume_id" in images
-        else pd.Series(dtype="str"),
+        level: images.drop_duplicates(f"{level}_id").set_index(f"{level}_id", drop=False)
+        for level in LEVELS
+        if f"{level}_id" in images
     }
     found: dict[str, Any] = {}
     for level in LEVELS:
@@ -267,28 +275,29 @@ def yes_or_no(
         of_label = {}
         for label in options.targets:
             own = cases[cases["label"] == label]
-            of_label[label] = _measure_cases(own, owners.get(level), options.evaluate, point, (subset, level, label))
+            of_label[label] = _measure_cases(own, owners[level], options.evaluate, point, (subset, level, label))
         together = of_label[options.targets[0]]
         if len(options.targets) > 1:
             own = cases[cases["label"] == ANY_CLASS]
-            together = _measure_cases(own, owners.get(level), options.evaluate, point, (subset, level, ANY_CLASS))
+            together = _measure_cases(own, owners[level], options.evaluate, point, (subset, level, ANY_CLASS))
         found[level] = {"any_class": together, "per_class": of_label}
     return found
 
 
 def _measure_cases(
     cases: pd.DataFrame,
-    owners: "pd.Series[str] | None",
+    owners: pd.DataFrame,
     options: EvaluateOptions,
     point: DetectorPoint,
     stream: tuple[str, ...],
 ) -> dict[str, Any]:
-    patients = cases["case_id"] if owners is None else cases["case_id"].map(owners)
+    owned = owners.loc[cases["case_id"], ["patient_id", "cluster"]].reset_index(drop=True)
     return evaluate_binary(
         cases["truth"].to_numpy(dtype=bool),
         cases["score"].fillna(0.0).to_numpy(dtype=np.float64),
         threshold=point.threshold,
-        patients=patients.reset_index(drop=True),
+        patients=owned["patient_id"],
+        clusters=owned["cluster"],
         prevalence=options.prevalence,
         options=options,
         stream=("evaluate_detector", *stream),
@@ -323,11 +332,12 @@ def image_level(result: DetectionEvaluation, images: pd.DataFrame, salt: str) ->
         {
             "image": images["image_id"].to_numpy(dtype=object),
             "patient": images["patient_id"].map(pseudonyms).to_numpy(dtype=object),
+            "cluster": name_clusters(_clusters(images), salt).to_numpy(dtype=object),
             "truth": table["truth"].to_numpy(dtype=object),
             "predicted": table["predicted"].to_numpy(dtype=bool),
             "max_confidence": table["score"].to_numpy(dtype=np.float64),
         }
-    ).astype({"image": "str", "patient": "str", "truth": "boolean"})
+    ).astype({"image": "str", "patient": "str", "cluster": "str", "truth": "boolean"})
 
 
 def box_outcomes(result: DetectionEvaluation) -> pd.DataFrame:

@@ -119,7 +119,7 @@ def _resample_test(result: RunResult, options: EvaluateOptions) -> ResampledSet:
     """The metrics of a run's test subset, and in resamples of its patients."""
     test = result.per_image[result.per_image["subset"] == "test"].sort_values("image_id")
     truth = test["truth"].to_numpy(dtype=bool)
-    clusters = as_clusters(test["patient"], len(test))
+    clusters = as_clusters(test["cluster"], len(test))
     measure = BinaryMetrics(
         truth, test["predicted"].to_numpy(dtype=bool), test["probability"].to_numpy(dtype=np.float64), clusters
     )

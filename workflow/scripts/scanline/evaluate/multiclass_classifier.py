@@ -27,7 +27,7 @@ from scanline.evaluate.multiclass import MulticlassMetrics, as_class_probabiliti
 from scanline.evaluate.multiclass_options import EvaluateMulticlassOptions
 from scanline.evaluate.options import EvaluateOptions
 from scanline.evaluate.reliability import evaluate_calibration
-from scanline.evaluate.scores import SUBSETS, join_patients
+from scanline.evaluate.scores import SUBSETS, clustered_by, join_patients, name_clusters
 from scanline.evaluate.subgroups import MetricsOf
 
 WHOLE_METRICS = ("accuracy", "macro.f1", "macro.auroc")  # by subgroup and in the gap
@@ -40,9 +40,9 @@ class MulticlassEvaluation:
 
     Attributes:
         metrics: The content of metrics.json.
-        per_image: image_id, patient (pseudonym, null where unknown), subset, truth, predicted (names of classes),
-            correct, probability (of the predicted class), probability_<class> (calibrated), and where maps were
-            measured pointing_hit and mass_inside (of the true class's map).
+        per_image: image_id, patient (pseudonym, null where unknown), cluster (what intervals draw together), subset,
+            truth, predicted (names of classes), correct, probability (of the predicted class), probability_<class>
+            (calibrated), and where maps were measured pointing_hit and mass_inside (of the true class's map).
         curves: label (one class against the rest), subset, curve, x, y, threshold.
     """
 
@@ -141,29 +141,10 @@ def _matrix(table: pd.DataFrame, classes: Sequence[str]) -> Floats:
     return table[_probabilities(classes)].to_numpy(dtype=np.float64)
 
 
-def join_groups(table: pd.DataFrame, split: pd.DataFrame, where: str | Path) -> pd.DataFrame:
-    """Add the column cluster: what is drawn together, the patient if all images have one, else the split's group.
-
-    Args:
-        table: image_id and patient_id, null where unknown.
-        split: Split table.
-        where: The scores' file, for messages.
-
-    Raises:
-        InputError: If a scored image is not in the split.
-    """
-    if table["patient_id"].notna().all():
-        return table.assign(cluster=table["patient_id"])
-    groups = table["image_id"].map(split.set_index("image_id")["group_id"])
-    _refuse_rows(table, groups.isna(), where, "image_id", "an image of the split")
-    return table.assign(cluster=groups.astype("str"))
-
-
 def evaluate_multiclass_classifier(
     scores: pd.DataFrame,
     images: pd.DataFrame,
     boxes: pd.DataFrame,
-    split: pd.DataFrame,
     maps: Mapping[str, Maps],
     options: EvaluateMulticlassOptions,
     point: ClassPoint,
@@ -173,9 +154,8 @@ def evaluate_multiclass_classifier(
 
     Args:
         scores: As `check_multiclass_scores` takes them.
-        images: image_id, patient_id, width and height at least.
+        images: image_id, patient_id, width and height at least, and group_id from `join_groups`.
         boxes: Boxes table; a class's boxes score its maps.
-        split: Split table: its groups are clusters where patients are unknown.
         maps: By class, from `read_label_maps`; none for networks that have none.
         options: Classes, intervals, salt of the pseudonyms.
         point: Fitted on the val rows of these scores: digests are compared.
@@ -187,12 +167,10 @@ def evaluate_multiclass_classifier(
     classes, scoring = options.targets, options.evaluate
     table = join_patients(check_multiclass_scores(scores, classes, where), images, where)
     check_class_point(point, classes, *_val_scores(table, classes))
-    table = join_groups(table, split, where)
     table[_probabilities(classes)] = point.calibrate(_matrix(table, classes))
     table["predicted"] = np.array(classes, dtype=object)[_matrix(table, classes).argmax(axis=1)]
     localized = _measure_class_maps(table, maps, images, boxes, classes)
     parts = {name: table[table["subset"] == name] for name in SUBSETS if (table["subset"] == name).any()}
-    by_patient = table["patient_id"].notna().all()
     metrics = {
         "labels": list(classes),
         "threshold_rule": point.rule,
@@ -202,7 +180,7 @@ def evaluate_multiclass_classifier(
         "interval": {
             "level": scoring.confidence_level,
             "resamples": scoring.bootstrap_resamples,
-            "clustered_by": "patient_id" if by_patient else "group",
+            "clustered_by": clustered_by(parts["test"]["patient_id"], parts["test"]["cluster"]),
             "method": scoring.interval_method,
             "stratified": scoring.stratified,
         },
@@ -239,24 +217,24 @@ def measure_classes(
         subset: Its name; each subset is resampled independently.
 
     Returns:
-        The subset's part of metrics.json: that of `evaluate_multiclass`, "confused" (see `confused_pairs`), and
-        "calibration": how often the most probable class is right against its probability.
+        The subset's part of metrics.json: that of `evaluate_multiclass`, "clustered_by", "confused" (see
+        `confused_pairs`), and "calibration": how often the most probable class is right against its probability.
     """
     probability, clusters = _matrix(table, classes), _clusters(table)
-    names = table["cluster"].tolist()
     measured = evaluate_multiclass(
         table["truth"].tolist(),
         probability,
         classes,
-        patients=names,
+        patients=table["cluster"],
         options=options,
         stream=("evaluate_multiclass", subset),
     )
     correct = (table["truth"] == table["predicted"]).to_numpy()
-    calibration = evaluate_calibration(correct, probability.max(axis=1), patients=names, options=options)
+    calibration = evaluate_calibration(correct, probability.max(axis=1), patients=table["cluster"], options=options)
     return {
         **measured,
         **count_patients(table["patient_id"], clusters),
+        "clustered_by": clustered_by(table["patient_id"], table["cluster"]),
         "confused": confused_pairs(np.array(measured["confusion"]), classes),
         "per_class": {label: {**values, "images": len(table)} for label, values in measured["per_class"].items()},
         "calibration": {key: calibration[key] for key in ("bins", "binning", "reliability")},
@@ -386,6 +364,7 @@ def per_image_classes(table: pd.DataFrame, classes: Sequence[str], localized: pd
         {
             "image_id": table["image_id"],
             "patient": table["patient_id"].map(pseudonyms).astype("str"),
+            "cluster": name_clusters(table["cluster"], salt),
             "subset": table["subset"].astype("str"),
             "truth": table["truth"].astype("str"),
             "predicted": table["predicted"].astype("str"),

@@ -226,6 +226,7 @@ def evaluate_multilabel(
     *,
     thresholds: float | Sequence[float] | Mapping[str, float] = 0.5,
     patients: Sequence[object] | pd.Series | None = None,
+    clusters: Sequence[object] | pd.Series | None = None,
     prevalence: float | Mapping[str, float] | None = None,
     options: EvaluateOptions | None = None,
     stream: Sequence[str] = ("evaluate_multilabel",),
@@ -240,6 +241,8 @@ def evaluate_multilabel(
         thresholds: A label is predicted where its probability is at least this; one for all labels, one a label in
             their order, or by name. Fix them beforehand, for example by `operating_point.fit_operating_point` on val.
         patients: Patient of each image, null where unknown; None takes each image for itself.
+        clusters: What is drawn together, where that is more than a patient's images: a name for each image, null where
+            it is by itself; None: the patient, or the image alone.
         prevalence: Share of positives for which to give predictive values too; one for all labels, or by name for
             some.
         options: Of the intervals. A stratified resample keeps the number of patients with any positive label.
@@ -280,16 +283,16 @@ def evaluate_multilabel(
     _refuse_shares(~((limits >= 0) & (limits <= 1)), limits, names, "thresholds")
     shares = _of_each_label(prevalence, names, "prevalence")
     _refuse_shares((shares < 0) | (shares > 1), shares, names, "prevalence")
-    clusters = as_clusters(patients, images)
+    drawn = as_clusters(patients if clusters is None else clusters, images)
     predicted = numbers >= limits
-    measure = MultilabelMetrics(known, predicted, numbers, names, clusters, prevalence=shares)
-    strata = strata_of_clusters((known == 1).any(axis=1), clusters) if options.stratified else None
+    measure = MultilabelMetrics(known, predicted, numbers, names, drawn, prevalence=shares)
+    strata = strata_of_clusters((known == 1).any(axis=1), drawn) if options.stratified else None
     rows = {
         name: value.as_json()
         for name, value in estimate(measure, measure.clusters, options, *stream, strata=strata).items()
     }
     return {
-        **count_patients(patients, clusters),
+        **count_patients(patients, drawn),
         "images_with_all_labels_known": int(measure.known.all(axis=1).sum()),
         "labels": list(names),
         "metrics": {name: rows[name] for name in METRICS},

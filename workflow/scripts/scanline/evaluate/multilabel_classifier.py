@@ -30,7 +30,7 @@ from scanline.evaluate.operating_point import OperatingPoint, check_fitted_on, f
 from scanline.evaluate.options import EvaluateOptions
 from scanline.evaluate.recalibration import METRICS as RECALIBRATION
 from scanline.evaluate.reliability import evaluate_calibration
-from scanline.evaluate.scores import SUBSETS, clustered_by, join_patients
+from scanline.evaluate.scores import SUBSETS, clustered_by, join_patients, name_clusters
 from scanline.evaluate.subgroups import MetricsOf
 
 GAP_METRICS = ("macro.auroc", "macro.f1", "exact_match")
@@ -208,7 +208,7 @@ def evaluate_multilabel_classifier(
 
     Args:
         scores: As `check_multilabel_scores` takes them.
-        images: image_id, patient_id, width and height at least.
+        images: image_id, patient_id, width and height at least, and group_id from `join_groups`.
         boxes: Boxes table; a label's boxes score its maps.
         maps: From `read_label_maps`; none for networks that have none.
         options: Labels, intervals, salt of the pseudonyms.
@@ -238,7 +238,7 @@ def evaluate_multilabel_classifier(
         "interval": {
             "level": scoring.confidence_level,
             "resamples": scoring.bootstrap_resamples,
-            "clustered_by": clustered_by(parts["test"]["patient_id"]),
+            "clustered_by": clustered_by(parts["test"]["patient_id"], parts["test"]["cluster"]),
             "method": scoring.interval_method,
             "stratified": scoring.stratified,
         },
@@ -279,7 +279,7 @@ def measure_labels(table: pd.DataFrame, points: Points, options: EvaluateOptions
     """All metrics of one subset, each with its interval.
 
     Args:
-        table: image_id, patient_id, and for each label its truth and calibrated probability; at least one row.
+        table: image_id, patient_id, cluster, and for each label its truth and calibrated probability; at least one row.
         points: Frozen, in the labels' order.
         options: Of the intervals.
         subset: Its name; each subset is resampled independently.
@@ -301,16 +301,23 @@ def measure_labels(table: pd.DataFrame, points: Points, options: EvaluateOptions
             labels,
             thresholds=thresholds,
             patients=patients,
+            clusters=table["cluster"],
             prevalence=options.prevalence,
             options=options,
             stream=("evaluate_multilabel", subset),
         ),
-        "clustered_by": clustered_by(patients),
+        "clustered_by": clustered_by(patients, table["cluster"]),
         "confusion": {label: _count_outcomes(table, label, threshold) for label, threshold in thresholds.items()},
         "known_together": (known.T @ known).tolist(),
         "calibration": {label: _calibration(table, label, options) for label in labels},
         "none_of_labels": evaluate_none_of_labels(
-            truth, probability, thresholds, patients=patients, options=options, stream=("none_of_labels", subset)
+            truth,
+            probability,
+            thresholds,
+            patients=patients,
+            clusters=table["cluster"],
+            options=options,
+            stream=("none_of_labels", subset),
         ),
     }
 
@@ -331,7 +338,7 @@ def _calibration(table: pd.DataFrame, label: str, options: EvaluateOptions) -> d
     if rows.empty:
         return None
     _, truth, probability = _known(rows, label)
-    found = evaluate_calibration(truth, probability, patients=rows["patient_id"], options=options)
+    found = evaluate_calibration(truth, probability, patients=rows["cluster"], options=options)
     kept = {key: found[key] for key in ("bins", "binning", "reliability")}
     return kept | {"metrics": {name: found["metrics"][name] for name in RECALIBRATION}}
 
@@ -360,7 +367,7 @@ def measure_multilabel_subgroups(
     """SHOWN_METRICS of each label by subgroup, for each column of the options that tells at least two apart.
 
     Args:
-        table: image_id, patient_id, truths and calibrated probabilities of one subset.
+        table: image_id, patient_id, cluster, truths and calibrated probabilities of one subset.
         images: Images table.
         boxes: Boxes table: the area of the boxes of labels is an image's size of lesion, of labels that have any.
         points: Frozen, in the labels' order.
@@ -382,6 +389,7 @@ def measure_multilabel_subgroups(
         subgroups_of(image_ids, images, options.subgroups, options.age_edges_years, percent),
         measure,
         patients=table["patient_id"],
+        clusters=as_clusters(table["cluster"], len(table)),
         positive=_any_of(table, list(points)),
         options=options,
         stream=("evaluate_multilabel", subset),
@@ -401,7 +409,7 @@ def measure_multilabel_gap(
     """Test minus external for GAP_METRICS and each label's SHOWN_METRICS, with intervals; None without both subsets.
 
     Args:
-        parts: Subset to its image_id, patient_id, truths and calibrated probabilities.
+        parts: Subset to its clusters, truths and calibrated probabilities.
         points: Frozen, in the labels' order.
         options: Of the intervals.
     """
@@ -409,7 +417,7 @@ def measure_multilabel_gap(
         return None
     sides = []
     for name in ("test", "external"):
-        clusters = as_clusters(parts[name]["patient_id"], len(parts[name]))
+        clusters = as_clusters(parts[name]["cluster"], len(parts[name]))
         measure = _measure(parts[name], points, clusters)
         chosen = {key: (measure, key) for key in GAP_METRICS} | _of_each_label(measure)
         sides.append((MetricsOf(chosen), measure.clusters))
@@ -421,7 +429,8 @@ def _measure_label_maps(
     table: pd.DataFrame, maps: Maps, images: pd.DataFrame, boxes: pd.DataFrame, label: str
 ) -> pd.DataFrame:
     """`measure_maps` of one label on the images where it is known."""
-    rows = table.loc[table[f"truth_{label}"].notna(), ["image_id", "patient_id", "subset"]]
+    rows = table.loc[table[f"truth_{label}"].notna(), ["image_id", "cluster", "subset"]]
+    rows = rows.rename(columns={"cluster": "patient_id"})
     truth = table.loc[rows.index, f"truth_{label}"].astype(bool)
     return measure_maps(rows.assign(truth=truth), maps, images, boxes[boxes["label"] == label])
 
@@ -439,6 +448,7 @@ def per_image_labels(
     columns: dict[str, Any] = {
         "image_id": table["image_id"],
         "patient": table["patient_id"].map(pseudonyms).astype("str"),
+        "cluster": name_clusters(table["cluster"], salt),
         "subset": table["subset"].astype("str"),
     }
     for label, point in points.items():

@@ -20,6 +20,7 @@ def evaluate_none_of_labels(
     thresholds: Mapping[str, float],
     *,
     patients: Sequence[object] | pd.Series | None = None,
+    clusters: Sequence[object] | pd.Series | None = None,
     options: EvaluateOptions | None = None,
     stream: Sequence[str] = ("evaluate_none_of_labels",),
 ) -> dict[str, Any] | None:
@@ -33,6 +34,8 @@ def evaluate_none_of_labels(
         probability: From 0 to 1, shape (images, labels).
         thresholds: Of each label, in the order of the columns.
         patients: Patient of each image, null where unknown; None takes each image for itself.
+        clusters: What is drawn together, where that is more than a patient's images: a name for each image, null where
+            it is by itself; None: the patient, or the image alone.
         options: Of the intervals.
         stream: Names the random draws.
 
@@ -52,15 +55,22 @@ def evaluate_none_of_labels(
     """
     names = list(thresholds)
     known, scores = as_partial_truth(truth, "truth", names), as_probability(probability, "probability", names)
-    images = check_lengths(truth=known, probability=scores, patients=patients)
+    images = check_lengths(truth=known, probability=scores, patients=patients, clusters=clusters)
     shows_one: Bools = np.asarray((known == 1).any(axis=1))
     told: Bools = np.asarray(shows_one | ~np.isnan(known).any(axis=1))
     if not told.any():
         return None
     called_none: Bools = np.asarray((scores < np.array(list(thresholds.values()))).all(axis=1))
-    who = None if patients is None else pd.Series(np.asarray(patients, dtype=object))[told]
+    who, drawn = (
+        None if names is None else pd.Series(np.asarray(names, dtype=object))[told] for names in (patients, clusters)
+    )
     found = evaluate_binary(
-        ~shows_one[told], called_none[told].astype(np.float64), patients=who, options=options, stream=stream
+        ~shows_one[told],
+        called_none[told].astype(np.float64),
+        patients=who,
+        clusters=drawn,
+        options=options,
+        stream=stream,
     )
     kept = {key: found[key] for key in found if key not in {"metrics", "per_class", "prevalence"}}
     metrics = {name: found["metrics"][name] for name in METRICS}

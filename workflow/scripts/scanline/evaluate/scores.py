@@ -7,6 +7,7 @@ import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from scanline.core.errors import InputError
+from scanline.core.privacy import pseudonym
 
 SUBSETS = ("val", "test", "external")
 COLUMNS = ("image_id", "subset", "truth", "probability")
@@ -71,16 +72,22 @@ def _refuse_rows(table: pd.DataFrame, wrong: "pd.Series[bool]", where: object, c
     _refuse(f"{where}: image {first['image_id']}: {column}", f"{value}{more}", expected)
 
 
+def join_groups(images: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
+    """Add the column group_id to the images table: the split's group of each image, null where the split has none."""
+    return images.assign(group_id=images["image_id"].map(split.set_index("image_id")["group_id"]))
+
+
 def join_patients(scores: pd.DataFrame, images: pd.DataFrame, where: str | Path) -> pd.DataFrame:
-    """Add the column patient_id (null where unknown) from the images table.
+    """Add the columns patient_id (null where unknown) and cluster (see `clusters_of`) from the images table.
 
     Args:
         scores: A checked scores table.
-        images: Columns image_id and patient_id at least.
+        images: Columns image_id and patient_id at least, and group_id from `join_groups`.
         where: The scores' file, for messages.
 
     Raises:
-        InputError: If a scored image is not in the images table, or an image stands in it twice.
+        InputError: If a scored image is not in the images table, or an image stands in it twice; if one has no group
+            where not every image of its subset names its patient.
     """
     for name in ("image_id", "patient_id"):
         if name not in images:
@@ -90,9 +97,46 @@ def join_patients(scores: pd.DataFrame, images: pd.DataFrame, where: str | Path)
     strange = ~scores["image_id"].isin(known.index)
     _refuse_rows(scores, strange, where, "image_id", "an image of the images table")
     patients = scores["image_id"].map(known)
-    return scores.assign(patient_id=patients.astype("str").where(patients.notna(), None))
+    table = scores.assign(patient_id=patients.astype("str").where(patients.notna(), None))
+    if "group_id" in images:
+        table["group_id"] = table["image_id"].map(images.set_index("image_id")["group_id"])
+    clusters = [clusters_of(part, where) for _, part in table.groupby("subset", sort=False)]
+    return table.assign(cluster=pd.concat(clusters).reindex(table.index)).drop(columns="group_id", errors="ignore")
 
 
-def clustered_by(patients: pd.Series) -> str:
-    """What the intervals are clustered by: image_id where no patient is known, else patient_id."""
+def clusters_of(images: pd.DataFrame, where: str | Path) -> "pd.Series[str]":
+    """What is drawn together: the patient if every image has one, else the split's group, which holds whole patients.
+
+    Args:
+        images: image_id and patient_id (null where unknown) of one subset, and group_id where a split is given.
+        where: The images' file, for messages.
+
+    Returns:
+        By the images' index; without a split the patient alone, null where unknown: such an image is by itself.
+
+    Raises:
+        InputError: If an image that needs a group has none.
+    """
+    patients = images["patient_id"]
+    if patients.notna().all() or "group_id" not in images:
+        return patients
+    _refuse_rows(images, images["group_id"].isna(), where, "group_id", "the group of an image of the split")
+    return images["group_id"].astype("str")
+
+
+def clustered_by(patients: "pd.Series[str]", clusters: "pd.Series[str] | None" = None) -> str:
+    """What the intervals are clustered by: patient_id, group, or image_id where nothing ties any images.
+
+    Args:
+        patients: Patient of each image, null where unknown.
+        clusters: Of the same images, from `clusters_of`; None: the patient alone.
+    """
+    if clusters is not None and not (clusters.isna() | (clusters == patients)).all():
+        return "group"
     return "image_id" if patients.isna().all() else "patient_id"
+
+
+def name_clusters(clusters: "pd.Series[str]", salt: str) -> "pd.Series[str]":
+    """Pseudonyms of clusters, null where an image is by itself; a patient's is that of `pseudonym`."""
+    names = {cluster: pseudonym(cluster, salt) for cluster in clusters.dropna().unique()}
+    return clusters.map(names).astype("str")

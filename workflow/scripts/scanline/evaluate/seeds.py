@@ -1,12 +1,14 @@
 """The spread of each network over its seeds and over repeats of one seed, and each ensemble beside its members.
 
 The best member is chosen on val, by the study's headline metric or else the first that is compared; test chooses
-nothing. The difference is taken on test, one draw of patients for both (`paired.paired_difference`): what makes a
-patient hard for both cancels.
+nothing. Differences are taken on test and on external, one draw of patients, or of groups, for both
+(`paired.paired_difference`): what makes a patient hard for both cancels. So stand side by side, seed by seed, tasks of
+one kind with the same targets (with and without augmentation, say) and the networks of a task.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -34,8 +36,9 @@ COMPARED: dict[str, dict[str, str]] = {
 }
 ANSWERS = ("truth", "predicted", "probability")
 SPREAD = ("mean", "sd", "minimum", "maximum")
+MEASURED = ("test", "external")  # val chooses
 COLUMNS = {
-    **dict.fromkeys(("split", "task", "kind", "model"), "str"),
+    **dict.fromkeys(("split", "task", "kind", "subset", "model"), "str"),
     "runs": "int64",
     "same_seed": "Int64",
     "metric": "str",
@@ -95,7 +98,7 @@ class MeanOfImages:
 
 
 def compare_seeds(files: Sequence[SeedFiles], curated: Curated, options: CompareSeedsOptions) -> dict[str, Any]:
-    """The content of seeds.json: for each split and task the runs, the spreads over seeds and repeats, the ensembles.
+    """The content of seeds.json: by split and task the runs, spreads over seeds and repeats, ensembles; and pairs.
 
     Args:
         files: Of each run of the options, in their order.
@@ -115,8 +118,62 @@ def compare_seeds(files: Sequence[SeedFiles], curated: Curated, options: Compare
             "method": scoring.interval_method,
             "stratified": False,
         },
-        "comparisons": [_compare(group, curated, options) for group in groups.values()],
+        "comparisons": [_compare(group, curated, options) for group in groups.values() if _is_compared(group)],
+        "pairs": [
+            compare_pair(first, second, subset, curated, options)
+            for first, second in pairs_of(files)
+            for subset in MEASURED
+            if all(subset in one.metrics["subsets"] for one in (first, second))
+        ],
     }
+
+
+def pairs_of(files: Sequence[SeedFiles]) -> list[tuple[SeedFiles, SeedFiles]]:
+    """The trained runs of one split, kind, targets and seed that are set side by side, but detectors'.
+
+    Detectors have a rule of their own. A pair is one network on two tasks, or a task's first network and another one;
+    neither repeats of a seed nor ensembles are in any.
+    """
+    trained = [one for one in files if not one.run.members and one.run.repeat_of is None and one.run.kind != "detect"]
+    found = []
+    for first, second in combinations(trained, 2):
+        if _question(first) != _question(second):
+            continue
+        of_task = [one for one in trained if _question(one) == _question(first) and one.run.task == first.run.task]
+        of_tasks = first.run.model == second.run.model and first.run.task != second.run.task
+        if of_tasks or (first.run.task == second.run.task and first is of_task[0]):
+            found.append((first, second))
+    return found
+
+
+def _question(files: SeedFiles) -> tuple[str, str, tuple[str, ...], int]:
+    return files.run.split, files.run.kind, files.run.targets, files.run.seed
+
+
+def compare_pair(
+    first: SeedFiles, second: SeedFiles, subset: str, curated: Curated, options: CompareSeedsOptions
+) -> dict[str, Any]:
+    """Second minus first on the images of a subset that both were measured on, by metric of COMPARED."""
+    run = first.run
+    tables = [_of_subset(one, subset) for one in (first, second)]
+    shared = tables[0].index.intersection(tables[1].index)
+    tables = [table.loc[shared] for table in tables]
+    sides = [{"task": one.run.task, "model": one.run.model} for one in (first, second)]
+    names = [name for side in sides for name in side.values()]
+    stream = ("compare_seeds", "pair", run.split, *names, str(run.seed), subset)
+    return {
+        **{"split": run.split, "kind": run.kind, "targets": list(run.targets), "seed": run.seed, "subset": subset},
+        **dict(zip(("first", "second"), sides, strict=True)),
+        "images": len(shared),
+        "clustered_by": first.metrics["interval"]["clustered_by"],
+        "differences": _paired((second, first), tables[::-1], curated, options, *stream) if len(shared) else {},
+    }
+
+
+def _is_compared(group: Sequence[SeedFiles]) -> bool:
+    """Whether a task has an ensemble, or a network with several seeds or repeats of one."""
+    networks = [one.run.repeat_of or one.run.model for one in group]
+    return any(one.run.members for one in group) or len(set(networks)) < len(networks)
 
 
 def _compare(group: Sequence[SeedFiles], curated: Curated, options: CompareSeedsOptions) -> dict[str, Any]:
@@ -125,36 +182,73 @@ def _compare(group: Sequence[SeedFiles], curated: Curated, options: CompareSeeds
     trained = [one for one in group if not one.run.members]
     names = dict.fromkeys(one.run.model for one in trained)
     seeds = {name: [one for one in trained if one.run.model == name] for name in names}
-    patients = group[0].images["patient"]
+    measured = [subset for subset in MEASURED if all(subset in one.metrics["subsets"] for one in group)]
     return {
         "split": first.split,
         "task": first.task,
         "kind": first.kind,
         "first_metric": _first_metric(first.kind, options),
-        "clustered_by": "image_id" if patients.isna().all() else "patient_id",
+        "clustered_by": group[0].metrics["interval"]["clustered_by"],
         "runs": [
-            {"model": one.run.model, "seed": one.run.seed, "metrics": _headline(one, places, "test")} for one in trained
+            {
+                "subset": subset,
+                "model": one.run.model,
+                "seed": one.run.seed,
+                "metrics": _headline(one, places, subset),
+            }
+            for subset in measured
+            for one in trained
         ],
         "spreads": [
-            {"model": name, "seeds": [one.run.seed for one in runs], "metrics": _spreads(runs, places)}
+            {
+                "subset": subset,
+                "model": name,
+                "seeds": [one.run.seed for one in runs],
+                "metrics": _spreads(runs, places, subset),
+            }
+            for subset in measured
             for name, runs in seeds.items()
             if len(runs) > 1
         ],
         "repeats": [
-            {"model": name, "seed": seed, "runs": [one.run.model for one in runs], "metrics": _spreads(runs, places)}
+            {
+                "subset": subset,
+                "model": name,
+                "seed": seed,
+                "runs": [one.run.model for one in runs],
+                "metrics": _spreads(runs, places, subset),
+            }
+            for subset in measured
             for (name, seed), runs in _repeated(trained).items()
         ],
-        "ensembles": [_describe_ensemble(one, trained, curated, options) for one in group if one.run.members],
+        "ensembles": [
+            _describe_ensemble(one, trained, subset, curated, options)
+            for subset in measured
+            for one in group
+            if one.run.members
+        ],
     }
 
 
 def _first_metric(kind: str, options: CompareSeedsOptions) -> str:
-    wanted = options.chosen_by.get(kind)
-    return wanted if wanted in COMPARED[kind] else next(iter(COMPARED[kind]))
+    return next(iter(compared_metrics(kind, options.chosen_by.get(kind))))
 
 
-def _spreads(runs: Sequence[SeedFiles], places: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    return {metric: spread_of([_value(one, place, "test") for one in runs]) for metric, place in places.items()}
+def compared_metrics(kind: str, chosen_by: str | None = None) -> dict[str, str]:
+    """COMPARED of a kind, the metric that chooses the best member first; of detection any AP of CocoMetrics may.
+
+    Examples:
+        >>> list(compared_metrics("detect", "ap_75"))
+        ['ap_75', 'ap_50', 'ap_50_95', 'ap_10']
+    """
+    metrics = COMPARED[kind]
+    if chosen_by is None or (kind != "detect" and chosen_by not in metrics):
+        return dict(metrics)
+    return {chosen_by: metrics.get(chosen_by, chosen_by), **metrics}
+
+
+def _spreads(runs: Sequence[SeedFiles], places: Mapping[str, Sequence[str]], subset: str) -> dict[str, Any]:
+    return {metric: spread_of([_value(one, place, subset) for one in runs]) for metric, place in places.items()}
 
 
 def _repeated(trained: Sequence[SeedFiles]) -> dict[tuple[str, int], list[SeedFiles]]:
@@ -185,7 +279,7 @@ def spread_of(values: Sequence[float | None]) -> dict[str, float | int | None]:
 
 
 def _describe_ensemble(
-    ensemble: SeedFiles, trained: Sequence[SeedFiles], curated: Curated, options: CompareSeedsOptions
+    ensemble: SeedFiles, trained: Sequence[SeedFiles], subset: str, curated: Curated, options: CompareSeedsOptions
 ) -> dict[str, Any]:
     run, places = ensemble.run, options.headline[ensemble.run.kind]
     chosen_by = _first_metric(run.kind, options)
@@ -193,12 +287,13 @@ def _describe_ensemble(
     members = [one for one in trained if (one.run.model, one.run.seed) in wanted]
     values = [(value, one) for one in members if (value := _value(one, places[chosen_by], "val")) is not None]
     best = max(values, key=lambda item: item[0])[1] if values else None  # the first of equals
-    differences = {} if best is None else _differences(ensemble, best, curated, options)
+    differences = {} if best is None else _differences(ensemble, best, subset, curated, options)
     return {
+        "subset": subset,
         "model": run.model,
         "seed": run.seed,
         "members": [member.model_dump() for member in run.members],
-        "metrics": _headline(ensemble, places, "test"),
+        "metrics": _headline(ensemble, places, subset),
         "chosen_by": chosen_by,
         "best_member": None if best is None else {"model": best.run.model, "seed": best.run.seed},
         "differences": differences,
@@ -206,33 +301,50 @@ def _describe_ensemble(
 
 
 def _differences(
-    ensemble: SeedFiles, best: SeedFiles, curated: Curated, options: CompareSeedsOptions
+    ensemble: SeedFiles, best: SeedFiles, subset: str, curated: Curated, options: CompareSeedsOptions
 ) -> dict[str, dict[str, Any]]:
-    """Ensemble minus best member on the images of test, by metric."""
+    """Ensemble minus best member on the images of a subset, by metric."""
     run = ensemble.run
-    first, second = (_on_test(one) for one in (ensemble, best))
+    first, second = (_of_subset(one, subset) for one in (ensemble, best))
     if first.index.tolist() != second.index.tolist():
-        expected = "the same images of test for an ensemble and its members"
+        expected = f"the same images of {subset} for an ensemble and its members"
         refuse(f"{run.task}, {run.model}", f"other images than {best.run.name}", expected, "Evaluate both again.")
-    clusters = as_clusters(first["patient"].astype(object).where(first["patient"].notna(), None), len(first))
-    statistics = [_statistic(one, table, clusters, curated) for one, table in ((ensemble, first), (best, second))]
-    drawn = statistics[0].tables.cluster_count if isinstance(statistics[0], CocoMetrics) else count_clusters(clusters)
-    stream = ("compare_seeds", run.split, run.task, run.model)
-    found = paired_difference(statistics[0], statistics[1], drawn, options.evaluate, *stream)
-    return {metric: found[name].as_json() for metric, name in COMPARED[run.kind].items()}
+    stream = ("compare_seeds", run.split, run.task, run.model, subset)
+    return _paired((ensemble, best), (first, second), curated, options, *stream)
 
 
-def _on_test(files: SeedFiles) -> pd.DataFrame:
-    """The rows of single images of test, by image, in one order; of segmentation those with a lesion."""
+def _paired(
+    sides: Sequence[SeedFiles],
+    tables: Sequence[pd.DataFrame],
+    curated: Curated,
+    options: CompareSeedsOptions,
+    *stream: str,
+) -> dict[str, dict[str, Any]]:
+    """First minus second on the images of the two tables, which are the same, by metric."""
+    kind = sides[0].run.kind
+    metrics = compared_metrics(kind, options.chosen_by.get(kind))
+    clusters = as_clusters(tables[0]["cluster"], len(tables[0]))
+    first, second = (
+        _statistic(one, table, clusters, curated, tuple(metrics.values()))
+        for one, table in zip(sides, tables, strict=True)
+    )
+    found = paired_difference(first, second, count_clusters(clusters), options.evaluate, *stream)
+    return {metric: found[name].as_json() for metric, name in metrics.items()}
+
+
+def _of_subset(files: SeedFiles, subset: str) -> pd.DataFrame:
+    """The rows of single images of a subset, by image, in one order; of segmentation those with a lesion."""
     table = files.images.rename(columns={"image": "image_id"})
-    table = table[table["subset"] == "test"]
+    table = table[table["subset"] == subset]
     if files.run.kind == "segment":
         table = table[table["dice"].notna()]
     return table.set_index("image_id").sort_index()
 
 
-def _statistic(files: SeedFiles, table: pd.DataFrame, clusters: Codes, curated: Curated) -> Statistic:
-    """What is compared, on the images of `table`."""
+def _statistic(
+    files: SeedFiles, table: pd.DataFrame, clusters: Codes, curated: Curated, metrics: tuple[str, ...]
+) -> Statistic:
+    """What is compared, on the images of `table`; of detection these metrics."""
     run = files.run
     if run.kind == "segment":
         return MeanOfImages("dice", table["dice"].to_numpy(dtype=np.float64), clusters)
@@ -246,7 +358,9 @@ def _statistic(files: SeedFiles, table: pd.DataFrame, clusters: Codes, curated: 
         called, told = (as_class_codes(table[name].to_numpy(), run.targets, name) for name in ("predicted", "truth"))
         given = table[[f"probability_{name}" for name in run.targets]].to_numpy(dtype=np.float64)
         return MulticlassMetrics(told, called, given, run.targets, clusters)
-    return CocoMetrics(_box_tables(files, table, curated), tuple(COMPARED["detect"].values()))
+    tables = _box_tables(files, table, curated)
+    tables = tables.of_images(np.arange(len(tables.images)), clusters)
+    return CocoMetrics(tables, metrics)
 
 
 def _box_tables(files: SeedFiles, table: pd.DataFrame, curated: Curated) -> DetectionTables:
@@ -285,7 +399,7 @@ def _estimate(values: Any, place: Sequence[str]) -> dict[str, Any] | None:
 
 
 def table_of(comparisons: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """seeds.json as one table: a row a metric of networks with several seeds, of repeats, of ensembles.
+    """seeds.json as one table: a row a metric and subset of networks with several seeds, of repeats, of ensembles.
 
     Args:
         comparisons: Of seeds.json.
@@ -299,14 +413,15 @@ def table_of(comparisons: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     for one in comparisons:
         keys = {name: one[name] for name in ("split", "task", "kind")}
         for spread in one["spreads"]:
-            names = {**keys, "model": spread["model"], "runs": len(spread["seeds"])}
+            names = {**keys, "subset": spread["subset"], "model": spread["model"], "runs": len(spread["seeds"])}
             rows += [{**names, "metric": metric, **found} for metric, found in spread["metrics"].items()]
         for repeat in one["repeats"]:
-            names = {**keys, "model": repeat["model"], "runs": len(repeat["runs"]), "same_seed": repeat["seed"]}
+            names = {**keys, "subset": repeat["subset"], "model": repeat["model"], "runs": len(repeat["runs"])}
+            names["same_seed"] = repeat["seed"]
             rows += [{**names, "metric": metric, **found} for metric, found in repeat["metrics"].items()]
         for ensemble in one["ensembles"]:
             best = ensemble["best_member"]
-            names = {**keys, "model": ensemble["model"], "runs": len(ensemble["members"])}
+            names = {**keys, "subset": ensemble["subset"], "model": ensemble["model"], "runs": len(ensemble["members"])}
             names["best_member"] = None if best is None else f"{best['model']}, seed {best['seed']}"
             for metric, estimate in ensemble["metrics"].items():
                 difference = ensemble["differences"].get(metric) or {}

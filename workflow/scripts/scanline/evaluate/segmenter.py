@@ -364,6 +364,7 @@ def per_image_table(
     for name, shown in (("patient_id", "patient"), ("volume_id", "volume")):
         pseudonyms = {key: pseudonym(key, options.patient_salt) for key in merged[name].dropna().unique()}
         merged[shown] = merged[name].map(pseudonyms).astype("str")
+    merged["cluster"] = merged["patient"].where(merged["patient"].notna(), merged["volume"])
     is_known = merged["kind"] != UNKNOWN
     truth = (merged["kind"] == LESION_POSITIVE).astype("boolean").mask(~is_known)
     predicted = (merged["predicted_pixels"] >= options.masks.min_predicted_pixels).astype(bool)
@@ -374,5 +375,5 @@ def per_image_table(
         probability=[float(maps[name].max()) / LEVELS for name in merged["image_id"]],
         outcome=pd.Series(outcome, index=merged.index, dtype="str").mask(~is_known),
     )
-    first = ["image_id", "patient", "volume", "slice_index", "subset", "kind", "truth", "predicted", "probability"]
-    return merged[[*first, "outcome", *(name for name in measured if name not in {"image_id", "kind"})]]
+    first = ["image_id", "patient", "volume", "cluster", "slice_index", "subset", "kind", "truth", "predicted"]
+    return merged[[*first, "probability", "outcome", *(name for name in measured if name not in {"image_id", "kind"})]]

@@ -33,11 +33,12 @@ def describe_dataset(whole: ImageSet, curated: ImageSet, split: pd.DataFrame) ->
         * volume_statistics: subset, and `total`, to volumes, with_box, without_box; a volume counts if any of its
           images is in `curated`;
         * images_in_split: all rows of the split, which images and left_out sum up to;
-        * no_overlap_verified: whether no volume, patient or file stands in two subsets.
+        * no_overlap_verified: true, as no volume, patient or file stands in two subsets.
 
     Raises:
-        InputError: If the numbers do not add up.
+        InputError: If one stands in two subsets, or the numbers do not add up.
     """
+    refuse_overlap(curated.images)
     boxed = set(curated.boxes["image_id"])
     volumes = volumes_of(curated.images).set_axis(curated.images["image_id"])
     with_box = set(volumes[volumes.index.isin(boxed)])
@@ -47,7 +48,7 @@ def describe_dataset(whole: ImageSet, curated: ImageSet, split: pd.DataFrame) ->
         "statistics": {**statistics, "total": _sum(list(statistics.values()))},
         "volume_statistics": {**volume_statistics, "total": _sum(list(volume_statistics.values()))},
         "images_in_split": len(split),
-        "no_overlap_verified": not overlapping_keys(curated.images),
+        "no_overlap_verified": True,
     }
     _check_sums(described, whole, volumes)
     return described
@@ -61,6 +62,23 @@ def overlapping_keys(images: pd.DataFrame) -> list[str]:
         subsets = known.groupby(key)["subset"].nunique()
         found += [f"{key} {value}" for value in subsets.index[subsets > 1]]
     return found
+
+
+def refuse_overlap(images: pd.DataFrame) -> None:
+    """Refuse a set of which two subsets share a volume, a patient or a file.
+
+    Raises:
+        InputError: With the first of them.
+    """
+    found = overlapping_keys(images)
+    if found:
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise InputError(
+            "dataset_metadata.json: no_overlap_verified",
+            found=f"{found[0]} in two subsets{more}",
+            expected="each volume, patient and file in one subset",
+            next_step="Make this detection set of a split that keeps them together: grouped, stratified or official.",
+        )
 
 
 def _images(whole: ImageSet, subset: str, volumes: pd.Series, with_box: set[str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 from scanline.core.tables import SUBSETS
 from scanline.figures.numbers import format_count, format_share, spell
 from scanline.figures.options import DETECTION_SET_FIGURES
+from scanline.report.models import Line, ModelTable
 from scanline.report.options import ReportedDetectionSet, ReportedSource
 from scanline.report.page import embed_png
 
@@ -32,6 +33,7 @@ def describe_detection_set(
     sources: Sequence[ReportedSource],
     statistics: Mapping[str, Any],
     evidence: Mapping[str, Any],
+    metadata: Mapping[str, Any],
     figures: Sequence[Path],
 ) -> dict[str, Any]:
     """Values of the template for one set.
@@ -41,6 +43,7 @@ def describe_detection_set(
         sources: Those of the study.
         statistics: detection_set.json.
         evidence: evidence.json.
+        metadata: dataset_metadata.json.
         figures: The figures of DETECTION_SET_FIGURES, in their order.
     """
     name = f"{reported.task} on {reported.split}"
@@ -54,6 +57,7 @@ def describe_detection_set(
             for check in evidence["checks"]
         ],
         "rows": _rows(statistics),
+        "volumes": volumes_table(name, metadata),
         "left_out": _left_out(statistics["left_out"]),
         "partly_known": _partly_known(statistics["stages"]),
         "previous_heads": _columns(statistics),
@@ -85,6 +89,33 @@ def _rows(statistics: Mapping[str, Any]) -> list[dict[str, Any]]:
             if len(counts["sources"]) > 1:
                 rows += [_row("", source, own, statistics["targets"]) for source, own in counts["sources"].items()]
     return rows
+
+
+def volumes_table(name: str, metadata: Mapping[str, Any]) -> ModelTable:
+    """Volumes and slices with a finding by subset, slices counted in both ways that are in use.
+
+    Args:
+        name: Of the set.
+        metadata: dataset_metadata.json.
+    """
+    images, volumes = metadata["statistics"], metadata["volume_statistics"]
+    rows = [
+        Line(
+            "all subsets" if subset == "total" else subset,
+            (
+                *(volumes[subset][key] for key in ("volumes", "with_box", "without_box")),
+                *(images[subset][key] for key in ("images", "with_box", "of_volumes_with_box")),
+            ),
+        )
+        for subset in (*ordered(set(images) - {"total"}), "total")
+    ]
+    proof = "No volume, patient or file stands in two subsets." if metadata["no_overlap_verified"] else ""
+    caption = (
+        f"Volumes of {name}, and its images after balancing: those with a box, and all images of volumes with a box,"
+        f" as slices with a finding are counted in both ways. {proof}"
+    )
+    heads = ("Subset", "Volumes", "With a box", "Without", "Images", "With a box", "Of volumes with a box")
+    return ModelTable(caption, heads, tuple(rows))
 
 
 def _row(stage: str, name: str, counts: Mapping[str, Any], targets: Sequence[str]) -> dict[str, Any]:

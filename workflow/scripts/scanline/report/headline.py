@@ -104,7 +104,12 @@ def _rows_of_models(
             rows.append(_external_row(run, columns, values["subsets"]["external"], rows[-1].anchor))
         siblings = [index for index, (other, _) in enumerate(models) if _but_seed(other) == _but_seed(run)]
         if len(siblings) > 1 and place == siblings[-1]:
-            rows.append(_spread_row(run, columns, [models[index][1] for index in siblings]))
+            measured = [models[index][1]["subsets"] for index in siblings]
+            rows += [
+                _spread_row(run, columns, [one[subset] for one in measured], subset)
+                for subset in ("test", "external")
+                if all(subset in one for one in measured)
+            ]
     return rows
 
 
@@ -128,9 +133,9 @@ def _but_seed(run: ReportedRun) -> tuple[str, str, str, str]:
     return getattr(run, "study", ""), run.split, run.task, run.model
 
 
-def _spread_row(run: ReportedRun, columns: Columns, metrics: Sequence[Mapping[str, Any]]) -> Row:
+def _spread_row(run: ReportedRun, columns: Columns, metrics: Sequence[Mapping[str, Any]], subset: str) -> Row:
     cells = []
-    for found in zip(*(headline_of(columns, values["subsets"]["test"]) for values in metrics), strict=True):
+    for found in zip(*(headline_of(columns, values) for values in metrics), strict=True):
         defined = [float(metric["value"]) for metric in found if metric is not None and metric["value"] is not None]
         if not defined:
             cells.append(Cell("undefined for all seeds", None))
@@ -139,7 +144,8 @@ def _spread_row(run: ReportedRun, columns: Columns, metrics: Sequence[Mapping[st
         if len(defined) < len(found):
             spread += f" ({len(defined)} of {len(found)} seeds)"
         cells.append(Cell(format_value(sum(defined) / len(defined)), spread))
-    detail = f"split {run.split}: mean, lowest to highest"
+    where = "external set" if subset == "external" else f"split {run.split}"
+    detail = f"{where}: mean, lowest to highest"
     return Row("spread", f"{run.model}, {run.task}, {len(metrics)} seeds", detail, tuple(cells))
 
 

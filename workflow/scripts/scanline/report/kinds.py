@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scanline.report.volumes import headline_columns
+from scanline.report.volumes import headline_columns, seed_columns
 
 Estimate = Mapping[str, Any]
 
@@ -123,6 +123,11 @@ def columns_of(kind: str, metrics: Sequence[Mapping[str, Any]]) -> Columns:
 def detection_columns(first: str) -> Columns:
     """The columns of detection, the AP `first` (of AVERAGE_PRECISIONS) before all others."""
     return {first: (AVERAGE_PRECISIONS[first], ("metrics", first)), **KINDS["detect"].headline}
+
+
+def seed_columns_of(kind: str, first: str = FIRST_AP) -> Columns:
+    """What is compared over seeds and ensembles of a kind; of detection the AP `first`, and volumes in any case."""
+    return {**detection_columns(first), **seed_columns()} if kind == "detect" else KINDS[kind].headline
 
 
 def _tells_volumes_apart(subset: Mapping[str, Any]) -> bool:

@@ -341,28 +341,33 @@ def _none_of_labels_table(metrics: Mapping[str, Any]) -> list[ModelTable]:
 
 
 def _describe_multiclass(metrics: Mapping[str, Any]) -> tuple[str, list[ModelTable]]:
-    test = metrics["subsets"]["test"]
-    columns = ("precision", "recall", "f1", "auroc", "auprc")
-    classes = [
-        Line(spell(label), (rows["positives"], rows["predicted"], *(rows.get(key) for key in columns)))
-        for label, rows in test["per_class"].items()
-    ]
-    means = [
-        Line(f"{kind} mean", (None, None, *(test["averages"][kind].get(key) for key in columns)))
-        for kind in ("macro", "weighted")
-    ]
+    classes = metrics["subsets"]["test"]["per_class"]
+    unseen = [subset for subset in _subsets(metrics) if subset != "val"]
     whole = {key: METRICS[key] for key in ("accuracy", "balanced_accuracy", "mcc", "log_loss", "ece")}
     whole["cohen_kappa"] = "Cohen's kappa"
     rows = [*_rows(metrics, whole, "metrics"), *_rows(metrics, {"f1": "F1, macro mean"}, "averages", "macro")]
-    heads = ("Class", "Images", "Predicted", *(METRICS[key] for key in columns))
     tables = [
-        ModelTable(
-            "Each class on test against all others; the most probable class is predicted.", heads, (*classes, *means)
-        ),
+        *(_classes_table(metrics, subset) for subset in (*unseen, "val") if subset in metrics["subsets"]),
         ModelTable("All classes together.", ("Metric", *_subsets(metrics)), tuple(rows)),
-        *(_confused_table(metrics, subset) for subset in _subsets(metrics) if subset != "val"),
+        *(_confused_table(metrics, subset) for subset in unseen),
     ]
-    return f"{len(test['per_class'])} classes", tables
+    return f"{len(classes)} classes", tables
+
+
+def _classes_table(metrics: Mapping[str, Any], subset: str) -> ModelTable:
+    found = metrics["subsets"][subset]
+    columns = ("precision", "recall", "f1", "auroc", "auprc")
+    classes = [
+        Line(spell(label), (rows["positives"], rows["predicted"], *(rows.get(key) for key in columns)))
+        for label, rows in found["per_class"].items()
+    ]
+    means = [
+        Line(f"{kind} mean", (None, None, *(found["averages"][kind].get(key) for key in columns)))
+        for kind in ("macro", "weighted")
+    ]
+    heads = ("Class", "Images", "Predicted", *(METRICS[key] for key in columns))
+    caption = f"Each class on {subset} against all others; the most probable class is predicted."
+    return ModelTable(caption, heads, (*classes, *means))
 
 
 def _confused_table(metrics: Mapping[str, Any], subset: str) -> ModelTable:

@@ -55,7 +55,7 @@ class StudyFiles:
         run_figures: Figures of each run by name.
         tasks: task_comparison.json; None where no two tasks answer one question.
         task_figure: The figure of it; None without.
-        seeds: seeds.json; None where no network has several seeds and there is no ensemble.
+        seeds: seeds.json; None without several seeds, ensembles and pairs.
         detectors: detector_comparison.json; None where none are compared.
         label_statistics: label_statistics.json; None where the study does not ask for a label analysis.
         label_leaks: label_leaks.json; None without.
@@ -63,6 +63,7 @@ class StudyFiles:
         environments: Records of what was installed where the study's rules ran.
         set_statistics: detection_set.json of each detection set of the options.
         set_evidence: evidence.json of each.
+        set_metadata: dataset_metadata.json of each.
         set_figures: The figures of DETECTION_SET_FIGURES of each, one after the other.
     """
 
@@ -84,6 +85,7 @@ class StudyFiles:
     environments: Sequence[Mapping[str, Any]] = ()
     set_statistics: Sequence[Mapping[str, Any]] = ()
     set_evidence: Sequence[Mapping[str, Any]] = ()
+    set_metadata: Sequence[Mapping[str, Any]] = ()
     set_figures: Sequence[Path] = ()
 
 
@@ -215,10 +217,11 @@ def _check_counts(options: ReportOptions, files: StudyFiles) -> None:
 def _detection_sets(options: ReportOptions, files: StudyFiles) -> list[dict[str, Any]]:
     step = len(DETECTION_SET_FIGURES)
     figures = [files.set_figures[start : start + step] for start in range(0, len(files.set_figures), step)]
-    parts = zip(options.detection_sets, files.set_statistics, files.set_evidence, figures, strict=True)
+    records = (files.set_statistics, files.set_evidence, files.set_metadata)
+    parts = zip(options.detection_sets, *records, figures, strict=True)
     return [
-        describe_detection_set(reported, options.sources, statistics, evidence, pictures)
-        for reported, statistics, evidence, pictures in parts
+        describe_detection_set(reported, options.sources, statistics, evidence, metadata, pictures)
+        for reported, statistics, evidence, metadata, pictures in parts
     ]
 
 

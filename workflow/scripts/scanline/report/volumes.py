@@ -27,14 +27,24 @@ FROC = {
 CLUSTERS = {"patient_id": "patients", "volume_id": "volumes, as no patient is known"}
 
 
-def headline_columns(specificity: float) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Columns of the first table: title, and place in a subset of metrics.json."""
-    at = f"{format_value(specificity)}"
+def headline_columns(specificity: float | None = None) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Columns of the first table: title, and place in a subset of metrics.json.
+
+    Args:
+        specificity: What the threshold reaches on val; None leaves the number out of the title.
+    """
+    at = "fixed" if specificity is None else format_value(specificity)
     return {
         "volume_auroc": ("AUROC of volumes", (*PLACE, "auroc")),
         "volume_sensitivity": (f"Volume sensitivity (threshold: specificity {at} on val)", (*PLACE, "recall")),
         "volume_specificity": ("Volume specificity", (*PLACE, "specificity")),
     }
+
+
+def seed_columns() -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Columns of the tables of seeds and ensembles: those of the first table, and FROC by volume."""
+    name = "volume_mean_sensitivity"
+    return {**headline_columns(), "volume_froc": (FROC[name], (*FROC_PLACE, name))}
 
 
 def describe_volumes(metrics: Mapping[str, Any]) -> str:

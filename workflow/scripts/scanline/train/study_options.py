@@ -75,13 +75,14 @@ def repeats(models: Mapping[str, StudyModel]) -> dict[str, str]:
         models: The study's, by name.
 
     Returns:
-        Name of each repeat to the name of the model with the lowest number, in the order of `models`.
+        Name of each repeat to the name of the model with the lowest number, in the order of `models`. Of models that
+        share a number, which are one training, the first counts.
     """
-    groups: dict[str, list[tuple[int, str]]] = {}
+    groups: dict[str, dict[int, str]] = {}
     for name, model in models.items():
         number = 0 if model.training is None else model.training.repeat
         values = model.model_dump(mode="json", exclude_unset=True)
         values["training"] = {key: value for key, value in (values.get("training") or {}).items() if key != "repeat"}
-        groups.setdefault(json.dumps(values, sort_keys=True), []).append((number, name))
-    originals = {name: min(group)[1] for group in groups.values() for _, name in group}
-    return {name: originals[name] for name in models if originals[name] != name}
+        groups.setdefault(json.dumps(values, sort_keys=True), {}).setdefault(number, name)
+    originals = {name: group[min(group)] for group in groups.values() for name in group.values()}
+    return {name: originals[name] for name in models if originals.get(name, name) != name}
