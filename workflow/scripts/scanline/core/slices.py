@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scanline.core.dicom import frame_count, grey_of_stored, is_dicom, read_dicom, stored_values
+from scanline.core.dicom import grey_of_stored, is_dicom, read_dicom, stored_values
+from scanline.core.dicom_frames import frame_count, of_frame
 from scanline.core.file_names import is_volume
 from scanline.core.images import ImageError, Window, decode_image, windowed_stored
 from scanline.core.volumes import decode_volume
@@ -48,7 +49,7 @@ def read_slices(
         stored = stored_values(dataset, None if len(wanted) > 1 else wanted[0][0] or 0)
         for frame, window in wanted:
             one = stored if stored.ndim == 2 else _frame(stored, frame)
-            yield grey_of_stored(one, dataset, window or Window())
+            yield grey_of_stored(one, of_frame(dataset, frame or 0), window or Window())
     else:
         for _ in wanted:
             yield decode_image(content, repairs)

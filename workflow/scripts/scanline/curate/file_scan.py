@@ -98,14 +98,10 @@ def scan_shard(files: pd.DataFrame, manifest: Path, options: ScanShard, threads:
 
 
 def _rows(path: str, found: Inspected) -> list[dict[str, object]]:
-    """A row, or one a frame of a file of several images, the header in the first of them."""
+    """A row, or one a frame of a file of several images."""
     if not found.frames:
         return [_row(path, None, found)]
-    headers = [found.header, *[None] * (len(found.frames) - 1)]
-    return [
-        _row(path, number, replace(frame, header=header))
-        for number, (frame, header) in enumerate(zip(found.frames, headers, strict=True))
-    ]
+    return [_row(path, number, frame) for number, frame in enumerate(found.frames)]
 
 
 def _row(path: str, number: int | None, found: Inspected) -> dict[str, object]:
