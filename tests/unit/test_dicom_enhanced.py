@@ -1,4 +1,4 @@
-"""Enhanced multi-frame DICOM: slope, window and place are those of each frame, and nothing else of its groups is kept."""
+"""Enhanced multi-frame DICOM: slope, window and place are those of each frame; else nothing of its groups is kept."""
 
 import numpy as np
 import pytest

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,7 +38,7 @@ from scanline.core.images import (
 )
 from scanline.core.log import progress
 from scanline.core.slices import grey_of_frame, is_grey
-from scanline.core.volumes import decode_volume
+from scanline.core.volumes import Volume, read_volume
 from scanline.curate.entries import Header
 from scanline.curate.phash import perceptual_hash
 from scanline.curate.thumbnails import make_thumbnail
@@ -75,6 +75,8 @@ class Inspected:
         window: What the values of DICOM, or of a volume, became grey by.
         frames: Of a file of several images, what each of them told; none of a file of one.
         repairs: What was mended before the image was measured, as `scanline.core.images.REPAIRS` names it.
+        is_positive: Whether a value of the file is above 0, before any is rounded or windowed: that of a mask then is.
+        affine: Of a volume, see `scanline.core.volumes.Volume`.
     """
 
     sha256: str | None
@@ -89,11 +91,13 @@ class Inspected:
     window: Window | None = None
     frames: "tuple[Inspected, ...]" = ()
     repairs: tuple[str, ...] = ()
+    is_positive: bool = False
+    affine: tuple[float, ...] | None = None
 
     @property
     def is_empty(self) -> bool:
         """Whether no pixel of a mask is above 0."""
-        return self.grey is None or self.grey.largest == 0
+        return not self.is_positive
 
 
 def inspect_file(path: Path) -> Inspected:
@@ -128,7 +132,7 @@ def inspect_image(path: Path, scale: GreyScale = BRAIN, repairs: Collection[str]
     sha256, header = _sha256(content), None
     try:
         if content is not None and is_volume(path):
-            return _inspect_frames(sha256, _frames_of_volume(decode_volume(path.name, content), scale))
+            return _inspect_volume(sha256, read_volume(path.name, content), scale)
         if content is None or not is_dicom(content):
             decoded = decode_grey(content, repairs)
             return replace(_measured(sha256, decoded.pixels, decoded.channels), repairs=decoded.repairs)
@@ -140,9 +144,14 @@ def inspect_image(path: Path, scale: GreyScale = BRAIN, repairs: Collection[str]
         return Inspected(sha256, problem=str(error), header=header)
 
 
-def _frames_of_volume(volume: NDArray[Any], scale: GreyScale) -> Iterator[tuple[NDArray[np.uint8], Window | None]]:
-    window = None if is_grey(volume) else choose_window(volume, scale, None)
-    return ((grey_of_frame(frame, window), window) for frame in volume)
+def _inspect_volume(sha256: str | None, volume: Volume, scale: GreyScale) -> Inspected:
+    window = None if is_grey(volume.values) else choose_window(volume.values, scale, None)
+    found = _inspect_frames(sha256, ((grey_of_frame(frame, window), window) for frame in volume.values))
+    told = [
+        replace(one, affine=volume.affine, is_positive=bool((values > 0).any()))
+        for one, values in zip(found.frames, volume.values, strict=True)
+    ]
+    return replace(found, frames=tuple(told), affine=volume.affine)
 
 
 def choose_window(values: NDArray[Any], scale: GreyScale, of_header: Window | None) -> Window:
@@ -162,11 +171,19 @@ def _inspect_dicom(sha256: str | None, dataset: Dataset, header: Header, scale: 
     windows = _windows(stored, frames, scale)
     if stored.ndim == 2:
         found = _measured(sha256, grey_of_stored(stored, frames[0], windows[0]), ("L",))
-        return replace(found, header=header, window=windows[0])
+        return replace(found, header=header, window=windows[0], is_positive=_is_positive(stored, frames[0]))
     greys = (grey_of_stored(*one) for one in zip(stored, frames, windows, strict=True))
     found = _inspect_frames(sha256, zip(greys, windows, strict=True))
-    told = [replace(one, header=_of_frame(header, frame)) for one, frame in zip(found.frames, frames, strict=True)]
+    told = [
+        replace(one, header=_of_frame(header, frame), is_positive=_is_positive(values, frame))
+        for one, frame, values in zip(found.frames, frames, stored, strict=True)
+    ]
     return replace(found, header=header, frames=tuple(told))
+
+
+def _is_positive(stored: NDArray[Any], dataset: Dataset) -> bool:
+    slope, intercept = rescale_of(dataset)
+    return bool(max(float(value) * slope + intercept for value in (stored.min(), stored.max())) > 0)
 
 
 def _windows(stored: NDArray[Any], frames: Sequence[Dataset], scale: GreyScale) -> list[Window]:
@@ -206,6 +223,7 @@ def _measured(sha256: str | None, pixels: NDArray[np.uint8], channels: tuple[str
         channels=channels,
         grey=grey,
         odd_values=_odd_values(pixels, grey),
+        is_positive=grey.largest > 0,
     )
 
 

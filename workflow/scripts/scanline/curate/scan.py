@@ -28,6 +28,7 @@ from scanline.curate.inspection import Inspected, inspect_all, inspect_file
 from scanline.curate.judge import Verdict, judge
 from scanline.curate.label_table import merge_labels, read_label_table
 from scanline.curate.layouts import check_layout, load_adapter
+from scanline.curate.mask_grids import refuse_other_grids
 from scanline.curate.options import CurateOptions, CurateSource
 from scanline.curate.patient_table import Patients, match_patients, patient_key, read_patient_table
 from scanline.curate.slice_order import order_slices
@@ -142,7 +143,8 @@ def _read_entries(source: _Source, adapter: AnyAdapter, scanned: Mapping[str, In
     entries = [_with_header(entry, headers.get(entry.path)) for entry in entries]
     entries = [one for entry in entries for one in _by_frame(entry, scanned.get(entry.path))]
     entries, notes = order_slices(entries, [_order_header(entry, scanned) for entry in entries])
-    return entries, [*rejects, *notes], others
+    entries, refused = refuse_other_grids(entries, scanned)
+    return entries, [*rejects, *notes, *refused], others
 
 
 def _with_header(entry: Entry, header: Header | None) -> Entry:
