@@ -12,18 +12,19 @@ from source_folders import curated, dicom, reasons, truth, write
 
 from scanline.core.errors import InputError
 from scanline.core.images import ImageError, Window, windowed
-from scanline.core.slices import read_slices
+from scanline.core.slices import read_mask, read_slices
 from scanline.core.volumes import decode_volume
 from scanline.prepare.masks import load_mask
 from scanline.prepare.pixels import cache_pixels, resize
 
 VOLUME = np.random.default_rng(1).integers(100, 3000, (5, 24, 32)).astype(np.int16)  # slices, rows, columns
+UPRIGHT = np.eye(4)
 MR = {"grey_scale": "percentiles", "classes": {}, "labels": ("tear",)}
 
 
-def nifti(values: np.ndarray, *, packed=True) -> bytes:
+def nifti(values: np.ndarray, *, packed=True, affine: np.ndarray | None = UPRIGHT) -> bytes:
     """A NIfTI file of slices, rows, columns."""
-    content = nibabel.Nifti1Image(values.transpose(2, 1, 0), np.eye(4)).to_bytes()
+    content = nibabel.Nifti1Image(values.transpose(2, 1, 0), affine).to_bytes()
     return gzip.compress(content) if packed else content
 
 
@@ -126,6 +127,42 @@ def test_masks_that_do_not_fit_are_refused_and_the_volume_is_unknown(tmp_path):
     assert flow["refused_by_reason"] == {"image_unreadable": 1, "mask_unusable": 2, "mask_without_image": 1}
     assert flow["refused_rows_by_reason"] == {"mask_size_differs": 5}
     assert flow["labels"]["tear"] == {"positive": 0, "negative": 0, "unknown": 10}
+
+
+@pytest.mark.parametrize(
+    ("of_image", "of_mask", "is_kept"),
+    [
+        (UPRIGHT, np.diag([1, 1, 1.00001, 1]), True),  # rounding
+        (UPRIGHT, np.diag([-1.0, -1, 1, 1]), False),  # stored mirrored along both axes
+        (UPRIGHT, np.diag([1.0, 1, 2, 1]), False),
+        (UPRIGHT, UPRIGHT[[1, 0, 2, 3]], False),
+        (UPRIGHT, np.array([[1, 0, 0, 3], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]), False),
+        (UPRIGHT, None, False),
+        (None, UPRIGHT, False),
+        (None, None, True),
+    ],
+)
+def test_a_mask_on_another_grid_is_refused_once_and_the_volume_is_unknown(tmp_path, of_image, of_mask, is_kept):
+    write(tmp_path / "a_img.nii.gz", nifti(VOLUME, affine=of_image))
+    write(tmp_path / "a_seg.nii.gz", nifti(mask_of(1), affine=of_mask))
+    tables, flow = curated(tmp_path, "nifti", NIFTI, **MR, mask_class="tear", annotated_classes=())
+    assert flow["refused_by_reason"] == ({} if is_kept else {"mask_grid_differs": 1})
+    known = {"positive": 1, "negative": 4, "unknown": 0}
+    assert flow["labels"]["tear"] == (known if is_kept else {"positive": 0, "negative": 0, "unknown": 5})
+    assert tables.images["mask_path"].notna().all() == is_kept
+
+
+@pytest.mark.parametrize("value", [0.99999, 0.001, 300.0, 1e-9])
+def test_a_mask_is_what_is_above_0_in_curation_and_in_the_cache(tmp_path, value):
+    mask = np.where(mask_of(1) > 0, value, np.where(mask_of(2) > 0, np.nan, np.where(mask_of(3) > 0, -2.0, 0)))
+    write(tmp_path / "a_img.nii.gz", nifti(VOLUME))
+    path = write(tmp_path / "a_seg.nii.gz", nifti(mask))
+    tables, _ = curated(tmp_path, "nifti", NIFTI, **MR, mask_class="tear", annotated_classes=())
+    told = [truth(tables, f"a_img/{number:03d}")["tear"] for number in range(5)]
+    assert told == [False, True, False, False, False]
+    for number in range(5):
+        assert np.array_equal(load_mask(path, 32, 24, 32, number).any(), told[number])
+    assert np.array_equal(read_mask(path, 1), mask_of(1)[1] > 0)
 
 
 def test_two_files_of_a_volume_are_told(tmp_path):

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scanline.core.dicom import frame_count, grey_of_stored, is_dicom, read_dicom, stored_values
+from scanline.core.dicom import grey_of_stored, is_dicom, read_dicom, rescale_of, stored_values
+from scanline.core.dicom_frames import frame_count, of_frame
 from scanline.core.file_names import is_volume
 from scanline.core.images import ImageError, Window, decode_image, windowed_stored
 from scanline.core.volumes import decode_volume
@@ -48,10 +49,37 @@ def read_slices(
         stored = stored_values(dataset, None if len(wanted) > 1 else wanted[0][0] or 0)
         for frame, window in wanted:
             one = stored if stored.ndim == 2 else _frame(stored, frame)
-            yield grey_of_stored(one, dataset, window or Window())
+            yield grey_of_stored(one, of_frame(dataset, frame or 0), window or Window())
     else:
         for _ in wanted:
             yield decode_image(content, repairs)
+
+
+def read_mask(path: Path, frame: int | None = None) -> NDArray[np.bool_]:
+    """Decode one mask: where the file's own values are above 0, before any of them is rounded or windowed.
+
+    Args:
+        path: A picture, a volume or a DICOM file, whose values are those by slope and intercept.
+        frame: Number of the mask in a file that holds several.
+
+    Returns:
+        Shape (height, width).
+
+    Raises:
+        ImageError: If the file is missing, damaged or none, or has no such frame.
+    """
+    if not path.is_file():
+        raise ImageError("no such file")
+    content = path.read_bytes()
+    if is_volume(path):
+        return np.asarray(_frame(decode_volume(path.name, content), frame) > 0)
+    if not is_dicom(content):
+        return decode_image(content) > 0
+    dataset = read_dicom(content)
+    if frame is None and frame_count(dataset) > 1:
+        raise ImageError("several frames in one file")
+    slope, intercept = rescale_of(of_frame(dataset, frame or 0))
+    return np.asarray(stored_values(dataset, frame or 0).astype(np.float64) * slope + intercept > 0)
 
 
 def is_grey(volume: NDArray[Any]) -> bool:

@@ -9,7 +9,7 @@ Nothing is turned or resampled: a pixel is where the file has it.
 
 import io
 import zlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import nibabel
@@ -23,23 +23,39 @@ from scanline.core.images import ImageError
 RECONSTRUCTION = "reconstruction_rss"  # fastMRI's own, root of the sum of squares
 
 
+class Volume(NamedTuple):
+    """A volume.
+
+    Attributes:
+        values: Shape (slices, height, width), of any real type.
+        affine: From an image's column, row and slice to mm, the first three rows of nibabel's affine, row by row; None
+            of a file that is not NIfTI, or whose header has neither an sform nor a qform.
+    """
+
+    values: NDArray[Any]
+    affine: tuple[float, ...] | None = None
+
+
 def decode_volume(name: str, content: bytes) -> NDArray[Any]:
+    """The values of a volume file; see `read_volume`."""
+    return read_volume(name, content).values
+
+
+def read_volume(name: str, content: bytes) -> Volume:
     """Decode a volume file.
 
     Args:
         name: The file's name, which tells its format.
         content: Its bytes.
 
-    Returns:
-        Shape (slices, height, width), of any real type.
-
     Raises:
         ImageError: If it is no such file, damaged, or holds no volume of real numbers.
     """
     lower = name.lower()
+    affine = None
     try:
         if lower.endswith(NIFTI):
-            values = _decode_nifti(content, is_packed=lower.endswith(".gz"))
+            values, affine = _decode_nifti(content, is_packed=lower.endswith(".gz"))
         elif lower.endswith(HDF5):
             values = _decode_hdf5(content)
         else:
@@ -50,14 +66,16 @@ def decode_volume(name: str, content: bytes) -> NDArray[Any]:
         raise ImageError(f"no NIfTI file: {error}") from error
     if values.ndim != 3 or 0 in values.shape or values.dtype.kind not in "biuf":
         raise ImageError(f"an array of {values.dtype} and shape {values.shape}, expected a volume of real numbers")
-    return values
+    return Volume(values, affine)
 
 
-def _decode_nifti(content: bytes, *, is_packed: bool) -> NDArray[Any]:
+def _decode_nifti(content: bytes, *, is_packed: bool) -> Volume:
     plain = igzip.decompress(content) if is_packed else content  # type: ignore[no-untyped-call]
     image = nibabel.Nifti1Image.from_bytes(plain)
     values = np.asanyarray(image.dataobj)
-    return values.transpose(2, 1, 0) if values.ndim == 3 else values
+    has_place = image.header["sform_code"] > 0 or image.header["qform_code"] > 0
+    affine = tuple(float(value) for value in np.asarray(image.affine)[:3].ravel()) if has_place else None
+    return Volume(values.transpose(2, 1, 0) if values.ndim == 3 else values, affine)
 
 
 def _decode_hdf5(content: bytes) -> NDArray[Any]:

@@ -32,14 +32,14 @@ class Header:
         series: SeriesInstanceUID, as a digest.
         image: SOPInstanceUID, as a digest.
         number: InstanceNumber.
-        position_mm: Of the slice along the normal of its plane.
+        position_mm: Of the slice, or the frame, along the normal of its plane.
         acquisition: What the headers table holds, by column.
     """
 
     patient: str | None = None
     series: str | None = None
     image: str | None = None
-    number: str | None = None
+    number: int | None = None
     position_mm: float | None = None
     acquisition: Mapping[str, float | str] = field(default_factory=dict)
 

@@ -44,6 +44,8 @@ SCAN = DataFrameSchema(
         "window_center": Column("float64", nullable=True, coerce=True),  # of DICOM files and volumes
         "window_width": Column("float64", nullable=True, coerce=True),
         "repairs": Column("str", coerce=True),
+        "is_positive": Column("bool", coerce=True),
+        "affine": Column("str", nullable=True, coerce=True),  # JSON, of NIfTI volumes
     },
     unique=["path", "frame"],
     strict=True,
@@ -98,14 +100,10 @@ def scan_shard(files: pd.DataFrame, manifest: Path, options: ScanShard, threads:
 
 
 def _rows(path: str, found: Inspected) -> list[dict[str, object]]:
-    """A row, or one a frame of a file of several images, the header in the first of them."""
+    """A row, or one a frame of a file of several images."""
     if not found.frames:
         return [_row(path, None, found)]
-    headers = [found.header, *[None] * (len(found.frames) - 1)]
-    return [
-        _row(path, number, replace(frame, header=header))
-        for number, (frame, header) in enumerate(zip(found.frames, headers, strict=True))
-    ]
+    return [_row(path, number, frame) for number, frame in enumerate(found.frames)]
 
 
 def _row(path: str, number: int | None, found: Inspected) -> dict[str, object]:
@@ -130,6 +128,8 @@ def _row(path: str, number: int | None, found: Inspected) -> dict[str, object]:
         "window_center": None if found.window is None else found.window.center_hu,
         "window_width": None if found.window is None else found.window.width_hu,
         "repairs": " ".join(found.repairs),
+        "is_positive": found.is_positive,
+        "affine": None if found.affine is None else json.dumps(found.affine),
     }
 
 
@@ -163,6 +163,8 @@ def _inspected(row: Mapping[Hashable, Any]) -> Inspected:
         header=header,
         window=None if row["window_width"] is None else Window(row["window_center"], row["window_width"]),
         repairs=tuple(row["repairs"].split()),
+        is_positive=bool(row["is_positive"]),
+        affine=None if row["affine"] is None else tuple(json.loads(row["affine"])),
     )
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,16 +15,17 @@ import simplejpeg
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from scanline.core.dicom import (
-    damage_told,
-    grey_of_stored,
-    header_window,
-    is_dicom,
-    read_dicom,
-    rescale_of,
-    stored_values,
+from scanline.core.dicom import grey_of_stored, header_window, is_dicom, read_dicom, rescale_of, stored_values
+from scanline.core.dicom_damage import damage_told
+from scanline.core.dicom_frames import frame_count, of_frame
+from scanline.core.dicom_header import (
+    IDENTITY,
+    acquisition_of,
+    identity_of,
+    instance_number_of,
+    position_of,
+    spacing_of,
 )
-from scanline.core.dicom_header import IDENTITY, acquisition_of, identity_of, position_of
 from scanline.core.file_names import is_volume
 from scanline.core.images import (
     GreyScale,
@@ -37,7 +38,7 @@ from scanline.core.images import (
 )
 from scanline.core.log import progress
 from scanline.core.slices import grey_of_frame, is_grey
-from scanline.core.volumes import decode_volume
+from scanline.core.volumes import Volume, read_volume
 from scanline.curate.entries import Header
 from scanline.curate.phash import perceptual_hash
 from scanline.curate.thumbnails import make_thumbnail
@@ -70,10 +71,12 @@ class Inspected:
         channels: Names of an image's channels.
         grey: Statistics of the grey values; None where it did not decode.
         odd_values: Grey values that no binary mask has, the first few; none where all are 0 and 255, or 0 and 1.
-        header: Of a DICOM file, also where its pixels do not decode.
+        header: Of a DICOM file, also where its pixels do not decode; of each of its frames.
         window: What the values of DICOM, or of a volume, became grey by.
         frames: Of a file of several images, what each of them told; none of a file of one.
         repairs: What was mended before the image was measured, as `scanline.core.images.REPAIRS` names it.
+        is_positive: Whether a value of the file is above 0, before any is rounded or windowed: that of a mask then is.
+        affine: Of a volume, see `scanline.core.volumes.Volume`.
     """
 
     sha256: str | None
@@ -88,11 +91,13 @@ class Inspected:
     window: Window | None = None
     frames: "tuple[Inspected, ...]" = ()
     repairs: tuple[str, ...] = ()
+    is_positive: bool = False
+    affine: tuple[float, ...] | None = None
 
     @property
     def is_empty(self) -> bool:
         """Whether no pixel of a mask is above 0."""
-        return self.grey is None or self.grey.largest == 0
+        return not self.is_positive
 
 
 def inspect_file(path: Path) -> Inspected:
@@ -127,21 +132,26 @@ def inspect_image(path: Path, scale: GreyScale = BRAIN, repairs: Collection[str]
     sha256, header = _sha256(content), None
     try:
         if content is not None and is_volume(path):
-            return _inspect_frames(sha256, _frames_of_volume(decode_volume(path.name, content), scale))
+            return _inspect_volume(sha256, read_volume(path.name, content), scale)
         if content is None or not is_dicom(content):
             decoded = decode_grey(content, repairs)
             return replace(_measured(sha256, decoded.pixels, decoded.channels), repairs=decoded.repairs)
+        header = Header()
         dataset = read_dicom(content)
-        with damage_told():
-            header = _header_of(dataset)
+        header = _header_of(dataset)
         return _inspect_dicom(sha256, dataset, header, scale)
     except ImageError as error:
         return Inspected(sha256, problem=str(error), header=header)
 
 
-def _frames_of_volume(volume: NDArray[Any], scale: GreyScale) -> Iterator[tuple[NDArray[np.uint8], Window | None]]:
-    window = None if is_grey(volume) else choose_window(volume, scale, None)
-    return ((grey_of_frame(frame, window), window) for frame in volume)
+def _inspect_volume(sha256: str | None, volume: Volume, scale: GreyScale) -> Inspected:
+    window = None if is_grey(volume.values) else choose_window(volume.values, scale, None)
+    found = _inspect_frames(sha256, ((grey_of_frame(frame, window), window) for frame in volume.values))
+    told = [
+        replace(one, affine=volume.affine, is_positive=bool((values > 0).any()))
+        for one, values in zip(found.frames, volume.values, strict=True)
+    ]
+    return replace(found, frames=tuple(told), affine=volume.affine)
 
 
 def choose_window(values: NDArray[Any], scale: GreyScale, of_header: Window | None) -> Window:
@@ -157,16 +167,42 @@ def choose_window(values: NDArray[Any], scale: GreyScale, of_header: Window | No
 
 def _inspect_dicom(sha256: str | None, dataset: Dataset, header: Header, scale: GreyScale) -> Inspected:
     stored = stored_values(dataset)
-    of_header = header_window(dataset)
-    window = choose_window(stored, scale, of_header)
-    if scale.method == "percentiles" or (scale.method == "header_window" and of_header is None):
-        slope, intercept = rescale_of(dataset)  # percentiles of stored values are those of modality values
-        window = Window(window.center_hu * slope + intercept, abs(window.width_hu * slope) or 1.0)
+    frames = [of_frame(dataset, number) for number in range(frame_count(dataset))]
+    windows = _windows(stored, frames, scale)
     if stored.ndim == 2:
-        found = _measured(sha256, grey_of_stored(stored, dataset, window), ("L",))
-        return replace(found, header=header, window=window)
-    found = _inspect_frames(sha256, ((grey_of_stored(frame, dataset, window), window) for frame in stored))
-    return replace(found, header=header)
+        found = _measured(sha256, grey_of_stored(stored, frames[0], windows[0]), ("L",))
+        return replace(found, header=header, window=windows[0], is_positive=_is_positive(stored, frames[0]))
+    greys = (grey_of_stored(*one) for one in zip(stored, frames, windows, strict=True))
+    found = _inspect_frames(sha256, zip(greys, windows, strict=True))
+    told = [
+        replace(one, header=_of_frame(header, frame), is_positive=_is_positive(values, frame))
+        for one, frame, values in zip(found.frames, frames, stored, strict=True)
+    ]
+    return replace(found, header=header, frames=tuple(told))
+
+
+def _is_positive(stored: NDArray[Any], dataset: Dataset) -> bool:
+    slope, intercept = rescale_of(dataset)
+    return bool(max(float(value) * slope + intercept for value in (stored.min(), stored.max())) > 0)
+
+
+def _windows(stored: NDArray[Any], frames: Sequence[Dataset], scale: GreyScale) -> list[Window]:
+    """The window of each frame, in modality values; percentiles are those of the whole file."""
+    of_headers = [header_window(frame) for frame in frames]
+    if scale.method == "window":
+        return [scale.window] * len(frames)
+    if scale.method == "header_window" and None not in of_headers:
+        return [window for window in of_headers if window is not None]
+    rescales = [rescale_of(frame) for frame in frames]
+    if len(set(rescales)) == 1:
+        slope, intercept = rescales[0]  # percentiles of stored values are those of modality values
+        window = choose_window(stored, scale, None)
+        whole = Window(window.center_hu * slope + intercept, abs(window.width_hu * slope) or 1.0)
+    else:
+        values = [frame * slope + intercept for frame, (slope, intercept) in zip(stored, rescales, strict=True)]
+        whole = choose_window(np.stack(values), scale, None)
+    by_header = scale.method == "header_window"
+    return [own if by_header and own is not None else whole for own in of_headers]
 
 
 def _inspect_frames(sha256: str | None, frames: Iterable[tuple[NDArray[np.uint8], Window | None]]) -> Inspected:
@@ -187,13 +223,24 @@ def _measured(sha256: str | None, pixels: NDArray[np.uint8], channels: tuple[str
         channels=channels,
         grey=grey,
         odd_values=_odd_values(pixels, grey),
+        is_positive=grey.largest > 0,
     )
 
 
 def _header_of(dataset: Dataset) -> Header:
-    identity = identity_of(dataset)
-    patient, series, image, number = (identity.get(name) for name in IDENTITY)
-    return Header(patient, series, image, number, position_of(dataset), acquisition_of(dataset))
+    """The header of a file; of one with several frames without what only its frames have."""
+    with damage_told():
+        identity = identity_of(dataset)
+        patient, series, image = (identity.get(name) for name in IDENTITY)
+        header = Header(patient, series, image, instance_number_of(dataset), None, acquisition_of(dataset))
+    return header if frame_count(dataset) > 1 else _of_frame(header, of_frame(dataset, 0))
+
+
+def _of_frame(header: Header, frame: Dataset) -> Header:
+    """A file's header with the place and the spacing of one of its frames."""
+    with damage_told():
+        spacing = {name: value for name, value in spacing_of(frame).items() if value is not None}
+        return replace(header, position_mm=position_of(frame), acquisition={**header.acquisition, **spacing})
 
 
 def decode_grey(content: bytes | None, repairs: Collection[str] = ()) -> Decoded:

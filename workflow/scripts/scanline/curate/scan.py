@@ -28,6 +28,7 @@ from scanline.curate.inspection import Inspected, inspect_all, inspect_file
 from scanline.curate.judge import Verdict, judge
 from scanline.curate.label_table import merge_labels, read_label_table
 from scanline.curate.layouts import check_layout, load_adapter
+from scanline.curate.mask_grids import refuse_other_grids
 from scanline.curate.options import CurateOptions, CurateSource
 from scanline.curate.patient_table import Patients, match_patients, patient_key, read_patient_table
 from scanline.curate.slice_order import order_slices
@@ -140,9 +141,10 @@ def _read_entries(source: _Source, adapter: AnyAdapter, scanned: Mapping[str, In
     else:
         entries, rejects, others = adapter.read_entries(source.folder, files, layout)
     entries = [_with_header(entry, headers.get(entry.path)) for entry in entries]
-    entries, notes = order_slices(entries, headers)
-    apart = [one for entry in entries for one in _by_frame(entry, scanned.get(entry.path))]
-    return apart, [*rejects, *notes], others
+    entries = [one for entry in entries for one in _by_frame(entry, scanned.get(entry.path))]
+    entries, notes = order_slices(entries, [_order_header(entry, scanned) for entry in entries])
+    entries, refused = refuse_other_grids(entries, scanned)
+    return entries, [*rejects, *notes, *refused], others
 
 
 def _with_header(entry: Entry, header: Header | None) -> Entry:
@@ -152,11 +154,24 @@ def _with_header(entry: Entry, header: Header | None) -> Entry:
 
 
 def _by_frame(entry: Entry, found: Inspected | None) -> list[Entry]:
-    """The frames of a file of several as images, in their order; not where boxes or a mask are of one nobody knows."""
+    """The frames of a file of several as images; not where boxes or a mask are of one nobody knows.
+
+    Their order is that of the file, but for DICOM, of which headers tell it.
+    """
     if found is None or not found.frames or entry.frame is not None or entry.boxes or entry.mask_path is not None:
         return [entry]
     volume = entry.volume_id or entry.path
-    return [replace(entry, frame=number, slice_index=number, volume_id=volume) for number in range(len(found.frames))]
+    numbers = range(len(found.frames))
+    if found.header is not None:
+        return [replace(entry, frame=number, volume_id=volume) for number in numbers]
+    return [replace(entry, frame=number, slice_index=number, volume_id=volume) for number in numbers]
+
+
+def _order_header(entry: Entry, scanned: Mapping[str, Inspected]) -> Header | None:
+    """The header that places a slice among others; None of one that is refused and of which it tells no place."""
+    found = _found(entry, scanned)
+    is_lost = found.problem is not None and (found.header is None or found.header.position_mm is None)
+    return None if is_lost else found.header
 
 
 def _found(entry: Entry, scanned: Mapping[str, Inspected]) -> Inspected:
@@ -170,7 +185,7 @@ def _found(entry: Entry, scanned: Mapping[str, Inspected]) -> Inspected:
         return found
     if entry.frame >= len(found.frames):
         return Inspected(found.sha256, problem=f"no frame {entry.frame} among {len(found.frames)}")
-    return replace(found.frames[entry.frame], header=found.header)
+    return found.frames[entry.frame]
 
 
 def _mask_of(entry: Entry, scanned: Mapping[str, Inspected]) -> Inspected | None:

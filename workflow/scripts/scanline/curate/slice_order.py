@@ -1,6 +1,6 @@
 """The order of a volume's slices: by their place in space, not by the names of their files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -9,32 +9,35 @@ from scanline.curate.entries import Entry, Header, Reject
 SAME_PLACE_MM = 1e-3
 
 
-def order_slices(entries: Sequence[Entry], headers: Mapping[str, Header | None]) -> tuple[list[Entry], list[Reject]]:
+def order_slices(entries: Sequence[Entry], headers: Sequence[Header | None]) -> tuple[list[Entry], list[Reject]]:
     """Number the slices of each volume of which the layout tells no position, from what their headers say.
 
-    From 0 on along the normal of their plane, where every header has a position and no two have the same; else by
-    InstanceNumber, as it stands, and that is noted, a volume a row. A slice without either has no number.
+    From 0 on along the normal of their plane, where every header has a position and no two have the same. Else by
+    InstanceNumber, as it stands; where frames of files are among them, from 0 on by the files' InstanceNumber and path
+    and the frames' place in the file. Both are noted, a volume a row. A file without position and number has none.
 
     Args:
-        entries: Of a source; those with a slice_index, or a frame, keep it.
-        headers: Of DICOM files, by path.
+        entries: Of a source; those with a slice_index keep it.
+        headers: Of each: its DICOM file's, or its frame's; None where it has none, or one that tells nothing.
     """
     volumes: dict[str, list[int]] = {}
-    for place, entry in enumerate(entries):
-        if headers.get(entry.path) is not None and entry.slice_index is None and entry.frame is None:
+    for place, (entry, header) in enumerate(zip(entries, headers, strict=True)):
+        if header is not None and entry.slice_index is None:
             volumes.setdefault(entry.volume_id or f"file {entry.path}", []).append(place)
     ordered, notes = list(entries), []
     for places in volumes.values():
-        found = [headers[entries[place].path] or Header() for place in places]
-        positions = [header.position_mm for header in found]
+        slices = [(entries[place], headers[place] or Header()) for place in places]
+        positions = [header.position_mm for _, header in slices]
         numbers = _ranks(positions)
         if numbers is None:
-            numbers = [_instance_number(header) for header in found]
+            has_frames = any(entry.frame is not None for entry, _ in slices)
+            numbers = _by_frame(slices) if has_frames else [header.number for _, header in slices]
             if len(places) > 1:
-                first = min(entries[place].path for place in places)
+                first = min(entry.path for entry, _ in slices)
                 why = "several have the same position" if None not in positions else "headers without a position"
-                detail = f"{len(places)} slices of its volume are in the order of InstanceNumber: {why}"
-                notes.append(Reject(first, None, "noted", "slices_by_instance_number", detail))
+                order, word = ("frames in their files", "frame") if has_frames else ("InstanceNumber", "instance")
+                detail = f"{len(places)} slices of its volume are in the order of {order}: {why}"
+                notes.append(Reject(first, None, "noted", f"slices_by_{word}_number", detail))
         for place, number in zip(places, numbers, strict=True):
             ordered[place] = replace(ordered[place], slice_index=number)
     return ordered, notes
@@ -50,6 +53,8 @@ def _ranks(positions: Sequence[float | None]) -> list[int | None] | None:
     return [rank[position] for position in positions if position is not None]
 
 
-def _instance_number(header: Header) -> int | None:
-    number = header.number or ""
-    return int(number) if number.isdecimal() else None
+def _by_frame(slices: Sequence[tuple[Entry, Header]]) -> list[int | None]:
+    """Rank of each slice, from 0, by its file's InstanceNumber, its path and its frame."""
+    keys = [(header.number or 0, entry.path, entry.frame or 0) for entry, header in slices]
+    rank = {key: number for number, key in enumerate(sorted(keys))}
+    return [rank[key] for key in keys]

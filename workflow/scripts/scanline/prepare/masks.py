@@ -15,7 +15,7 @@ from scanline.core.errors import InputError
 from scanline.core.files import written_aside
 from scanline.core.images import ImageError
 from scanline.core.log import progress
-from scanline.core.slices import read_slices
+from scanline.core.slices import read_mask
 from scanline.prepare.mask_values import UNKNOWN
 from scanline.prepare.options import PixelOptions
 from scanline.prepare.windows import frames_of
@@ -75,7 +75,7 @@ def _coverage(old: int, new: int) -> NDArray[np.float64]:
 
 
 def load_mask(path: Path, width: int, height: int, size_px: int, frame: int | None = None) -> NDArray[np.uint8]:
-    """Decode and resize one mask: every grey value above 0 is lesion, as in curation.
+    """Decode and resize one mask: every value above 0 is lesion, as in curation (`scanline.core.slices.read_mask`).
 
     Args:
         path: The mask file.
@@ -91,7 +91,7 @@ def load_mask(path: Path, width: int, height: int, size_px: int, frame: int | No
         InputError: If the file is missing, no image, damaged, or not of its image's size.
     """
     try:
-        mask = next(read_slices(path, [(frame, None)])) > 0
+        mask = read_mask(path, frame)
     except ImageError as error:
         raise InputError(
             path, found=str(error), expected="an intact mask", next_step="Mend it, or curate again: it is refused."
