@@ -112,7 +112,7 @@ def _sort_files(
         for path in paths
         if path not in found
     ]
-    numbers = {path: _number(header) for path, header in found.items()}
+    numbers = {path: header.instance for path, header in found.items()}
     counts = Counter(number for number in numbers.values() if number is not None)
     for path, number in numbers.items():
         if number is not None and counts[number] > 1:
@@ -120,8 +120,3 @@ def _sort_files(
             rejects.append(Reject(path, None, "refused", "instance_number_twice", detail))
     kept = {path: number for path, number in numbers.items() if number is None or counts[number] == 1}
     return kept, rejects
-
-
-def _number(header: Header) -> int | None:
-    number = header.number or ""
-    return int(number) if number.isdecimal() else None

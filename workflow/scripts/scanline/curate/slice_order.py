@@ -29,7 +29,7 @@ def order_slices(entries: Sequence[Entry], headers: Mapping[str, Header | None])
         positions = [header.position_mm for header in found]
         numbers = _ranks(positions)
         if numbers is None:
-            numbers = [_instance_number(header) for header in found]
+            numbers = [header.instance for header in found]
             if len(places) > 1:
                 first = min(entries[place].path for place in places)
                 why = "several have the same position" if None not in positions else "headers without a position"
@@ -48,8 +48,3 @@ def _ranks(positions: Sequence[float | None]) -> list[int | None] | None:
         return None
     rank = {position: number for number, position in enumerate(known)}
     return [rank[position] for position in positions if position is not None]
-
-
-def _instance_number(header: Header) -> int | None:
-    number = header.number or ""
-    return int(number) if number.isdecimal() else None
