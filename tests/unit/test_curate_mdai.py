@@ -318,3 +318,37 @@ def test_no_identifier_of_the_header_reaches_a_table(tmp_path):
     identifying = [*IDENTIFYING.values(), "77777", "Jane", "zzpart"]
     assert [text for text in identifying if text.encode() in written] == []
     assert digest_of_identifier("ZZID123456").encode() in written
+
+
+def test_a_slice_that_a_listed_volume_has_beside_the_key_is_unknown(folder):
+    write(folder / "TB-2/IM1.dcm", slice_of(0, None, "1.6", 50))
+    write(folder / "TB-2/IM9.dcm", slice_of(5, 9, "1.6", 50))
+    tables, flow = run(folder)
+    assert truth(tables, "TB-2/IM1") == truth(tables, "TB-2/IM9") == {"tear": None}
+    assert truth(tables, "TB-2/IM2") == {"tear": False}
+    assert kind_of(tables, "TB-2") == "unknown"
+    assert flow["noted_by_reason"]["not_in_key"] == 2
+    assert flow["refused_rows_by_reason"] == {"listed_without_file": 1}  # instance 4 was IM1's
+
+
+def test_rows_of_the_key_without_a_file_are_counted(folder):
+    write(folder / "key.csv", (folder / "key.csv").read_text() + key_of("TB-8", 3))
+    tables, flow = run(folder)
+    assert flow["refused_rows_by_reason"] == {"listed_without_file": 3}
+    assert tables.rejects.query("reason == 'listed_without_file'")["row"].tolist() == [8, 9, 10]
+
+
+@pytest.mark.parametrize("text", [key_of("volume-1"), ""])
+def test_a_key_that_names_no_folder_is_one_line(folder, text):
+    write(folder / "key.csv", "tbrecon_id,SOPInstanceUID_anon,InstanceNumber\n" + text)
+    with pytest.raises(InputError, match=r"column tbrecon_id: found .* none of the 2 folders; expected .*'TB-1'"):
+        run(folder)
+
+
+def test_tables_in_a_folder_of_their_own_are_no_volume(folder):
+    for name in ("boxes.csv", "key.csv"):
+        write(folder / "tables" / name, (folder / name).read_text())
+        (folder / name).unlink()
+    layout = {"annotations": ["tables/boxes.csv"], "key": "tables/key.csv"}
+    _, flow = curated(folder, "mdai", layout, **OPTIONS)
+    assert (flow["images"], flow["boxes"], flow["other"], flow["refused"]) == (8, 1, 2, 0)

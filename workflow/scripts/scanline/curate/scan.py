@@ -13,7 +13,7 @@ from scanline.core.images import EXIF_ORIENTATION, FIRST_FRAME, SIXTEEN_BITS
 from scanline.core.options import Options
 from scanline.core.tables import BOXES, HEADERS, IMAGES, REJECTS, THUMBNAILS, labels_schema, make_table
 from scanline.curate.accounting import READ_REASONS, check_nothing_lost, refuse_files_of_frames, refuse_orphans
-from scanline.curate.duplicates import find_duplicates
+from scanline.curate.duplicates import DUPLICATE_REASONS, find_duplicates
 from scanline.curate.entries import (
     AnyAdapter,
     Entries,
@@ -245,8 +245,10 @@ def _refuse_images(
         else:
             kept.append(entry)
             continue
+        if reason not in DUPLICATE_REASONS or not (gone and gone[-1].path == entry.path):  # a file of frames: once
+            row = None if reason in DUPLICATE_REASONS else entry.frame
+            rejects.append(Reject(entry.path, row, "refused", reason, detail))
         gone.append(entry)
-        rejects.append(Reject(entry.path, entry.frame, "refused", reason, detail))
     with_image = {entry.path for entry in kept}
     wholly_gone = [entry for entry in gone if entry.path not in with_image]
     return kept, gone, [*rejects, *refuse_files_of_frames(wholly_gone, rejects)]
