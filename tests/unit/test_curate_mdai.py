@@ -8,6 +8,8 @@ from source_folders import curated, dicom, reasons, truth, write
 
 from scanline.core.errors import InputError
 from scanline.core.identifiers import digest_of_identifier
+from scanline.evaluate.volumes import truth_of_volumes
+from scanline.split.stratified import kinds_of_groups
 
 PIXELS = np.random.default_rng(0).integers(0, 900, (6, 24, 32)).astype(np.int16)
 LAYOUT = {"annotations": ["boxes.csv"], "key": "key.csv", "volume": r"(?P<patient>TB-\d+)"}
@@ -42,6 +44,24 @@ def folder(tmp_path):
 
 def write_boxes(folder, *rows):
     write(folder / "boxes.csv", "\n".join(["TBreconID,SOPInstanceUID_anon,labelName,data", *rows, ""]))
+
+
+def of_volume(tables, name) -> list[bool | None]:
+    """The labels of a volume's slices, by the names of their files."""
+    images = tables.images.set_index("image_id")["volume_id"]
+    names = sorted(image.removeprefix("src/") for image in images.index[images == f"src:{name}"])
+    return [truth(tables, image)["tear"] for image in names]
+
+
+def kind_of(tables, name) -> str:
+    """What the volume is for the split's strata, and for evaluation: they agree."""
+    inside = (tables.images["volume_id"] == f"src:{name}").to_numpy()
+    labels = tables.labels.loc[inside, "tear"]
+    kind = kinds_of_groups(tables.images.loc[inside, "volume_id"], labels).item()
+    values = labels.astype("boolean").to_numpy(dtype=float, na_value=np.nan)[:, None]
+    truth_of_volume = truth_of_volumes(values, np.zeros(len(values), np.intp), 1).item()
+    assert kind == {1.0: "with", 0.0: "without"}.get(truth_of_volume, "unknown")
+    return kind
 
 
 def run(folder, **changes):
@@ -106,6 +126,7 @@ def test_a_volume_that_the_key_does_not_list_is_unknown_unless_the_layout_says_n
         ("TB-1,anon.TB-1.1,MedPosHorn,\"{'x': (lambda: 1)(), 'y': 1, 'width': 2, 'height': 2}\"", "box_unreadable"),
         ("TB-1,anon.TB-1.1,MedPosHorn,", "row_without_box"),
         (f'TB-1,,MedPosHorn,"{BOX}"', "row_incomplete"),
+        (f'TB-1,anon.TB-1.1,,"{BOX}"', "row_incomplete"),
         (f'TB-1,anon.TB-1.4,MedPosHorn,"{BOX}"', "duplicate_box"),
         ("TB-1,anon.TB-1.1,MedPosHorn,\"{'x': 30, 'y': 1, 'width': 9, 'height': 2}\"", "box_outside_image"),
     ],
@@ -119,8 +140,11 @@ def test_a_row_that_tells_of_no_box_is_refused_and_counted(folder, row, reason, 
     assert refused["row"].tolist() == [1]
     assert len(tables.boxes) == 1
     assert not (folder / "pwned").exists()
-    told = truth(tables, "TB-1/IM4")["tear"]  # instance 1
-    assert told is (None if reason in {"box_unreadable", "row_without_box", "box_outside_image"} else False)
+    assert truth(tables, "TB-1/IM4")["tear"] is (False if reason == "duplicate_box" else None)  # instance 1
+    on_any_slice = row.startswith(("TB-1,nobody", "TB-1,,"))
+    assert truth(tables, "TB-1/IM3")["tear"] is (None if on_any_slice else False)
+    assert truth(tables, "TB-1/IM1")["tear"] is True
+    assert truth(tables, "TB-2/IM3")["tear"] is False
 
 
 def test_a_folder_without_dicom_is_refused_file_by_file(folder):
@@ -150,8 +174,65 @@ def test_an_instance_number_twice_in_the_key_makes_the_slice_unknown(folder):
     write(folder / "key.csv", key)
     tables, flow = run(folder)
     assert flow["refused_rows_by_reason"] == {"instance_number_twice": 2, "unknown_uid": 1}
-    assert truth(tables, "TB-1/IM1") == {"tear": None}
-    assert truth(tables, "TB-1/IM2") == {"tear": False}
+    assert of_volume(tables, "TB-1") == [None] * 4  # the box may be of the slice that is not the fourth
+    write_boxes(folder)
+    assert of_volume(run(folder)[0], "TB-1") == [None, False, False, False]
+
+
+def cut(folder, path):
+    write(folder / path, (folder / path).read_bytes()[:-40])
+
+
+def second_of_its_number(folder, path):
+    write(folder / "TB-1/IM9.dcm", slice_of(5, 4))
+
+
+def gone(folder, path):
+    (folder / path).unlink()
+
+
+@pytest.mark.parametrize("lose", [cut, second_of_its_number, gone])
+@pytest.mark.parametrize("row", [f'TB-1,anon.TB-1.4,MedPosHorn,"{BOX}"', "TB-1,anon.TB-1.4,MedPosHorn,"])
+def test_a_torn_volume_whose_torn_slice_is_lost_is_unknown_and_never_normal(folder, lose, row):
+    write_boxes(folder, row)
+    lose(folder, "TB-1/IM1.dcm")
+    tables, _ = run(folder)
+    assert of_volume(tables, "TB-1") == [None] * 3
+    assert (kind_of(tables, "TB-1"), kind_of(tables, "TB-2")) == ("unknown", "without")
+    (note,) = tables.rejects[tables.rejects["reason"] == "lesion_lost"].to_dict("records")
+    assert (note["path"], note["action"]) == ("TB-1/IM2.dcm", "noted")
+    assert "unknown on 3 slices" in note["detail"]
+
+
+@pytest.mark.parametrize("lose", [cut, second_of_its_number, gone])
+def test_a_volume_with_another_torn_slice_stays_torn_and_its_others_hold(folder, lose):
+    write_boxes(folder, *(f'TB-1,anon.TB-1.{number},MedPosHorn,"{BOX}"' for number in (4, 2)))
+    lose(folder, "TB-1/IM1.dcm")
+    tables, _ = run(folder)
+    assert of_volume(tables, "TB-1") == [False, True, False]
+    assert kind_of(tables, "TB-1") == "with"
+
+
+def test_a_slice_without_a_box_that_is_lost_says_nothing_of_the_others(folder):
+    cut(folder, "TB-2/IM1.dcm")
+    assert kind_of(run(folder)[0], "TB-2") == "without"
+
+
+def test_a_box_of_an_unknown_uid_makes_its_volume_unknown_where_a_table_names_it(folder):
+    row = f'TB-2,nobody,MedPosHorn,"{BOX}"'
+    write_boxes(folder, row)
+    assert kind_of(run(folder)[0], "TB-2") == "unknown"
+    write(folder / "boxes.csv", f'SOPInstanceUID_anon,labelName,data\nnobody,MedPosHorn,"{BOX}"\n')
+    assert kind_of(run(folder)[0], "TB-2") == "without"  # nothing says whose it is
+    write(folder / "key.csv", (folder / "key.csv").read_text() + "TB-2,nobody,\nTB-1,nobody,1\n")
+    tables = run(folder)[0]
+    assert (kind_of(tables, "TB-1"), kind_of(tables, "TB-2")) == ("unknown", "unknown")
+
+
+def test_a_lost_box_of_an_ignored_class_says_nothing(folder):
+    write_boxes(folder, f'TB-2,nobody,Cyst,"{BOX}"', f'TB-2,anon.TB-2.4,Cyst,"{BOX}"')
+    cut(folder, "TB-2/IM1.dcm")
+    assert kind_of(run(folder, ignored_classes=["Cyst"])[0], "TB-2") == "without"
 
 
 def test_an_undecodable_slice_is_refused_with_its_box(folder):
@@ -237,3 +318,37 @@ def test_no_identifier_of_the_header_reaches_a_table(tmp_path):
     identifying = [*IDENTIFYING.values(), "77777", "Jane", "zzpart"]
     assert [text for text in identifying if text.encode() in written] == []
     assert digest_of_identifier("ZZID123456").encode() in written
+
+
+def test_a_slice_that_a_listed_volume_has_beside_the_key_is_unknown(folder):
+    write(folder / "TB-2/IM1.dcm", slice_of(0, None, "1.6", 50))
+    write(folder / "TB-2/IM9.dcm", slice_of(5, 9, "1.6", 50))
+    tables, flow = run(folder)
+    assert truth(tables, "TB-2/IM1") == truth(tables, "TB-2/IM9") == {"tear": None}
+    assert truth(tables, "TB-2/IM2") == {"tear": False}
+    assert kind_of(tables, "TB-2") == "unknown"
+    assert flow["noted_by_reason"]["not_in_key"] == 2
+    assert flow["refused_rows_by_reason"] == {"listed_without_file": 1}  # instance 4 was IM1's
+
+
+def test_rows_of_the_key_without_a_file_are_counted(folder):
+    write(folder / "key.csv", (folder / "key.csv").read_text() + key_of("TB-8", 3))
+    tables, flow = run(folder)
+    assert flow["refused_rows_by_reason"] == {"listed_without_file": 3}
+    assert tables.rejects.query("reason == 'listed_without_file'")["row"].tolist() == [8, 9, 10]
+
+
+@pytest.mark.parametrize("text", [key_of("volume-1"), ""])
+def test_a_key_that_names_no_folder_is_one_line(folder, text):
+    write(folder / "key.csv", "tbrecon_id,SOPInstanceUID_anon,InstanceNumber\n" + text)
+    with pytest.raises(InputError, match=r"column tbrecon_id: found .* none of the 2 folders; expected .*'TB-1'"):
+        run(folder)
+
+
+def test_tables_in_a_folder_of_their_own_are_no_volume(folder):
+    for name in ("boxes.csv", "key.csv"):
+        write(folder / "tables" / name, (folder / name).read_text())
+        (folder / name).unlink()
+    layout = {"annotations": ["tables/boxes.csv"], "key": "tables/key.csv"}
+    _, flow = curated(folder, "mdai", layout, **OPTIONS)
+    assert (flow["images"], flow["boxes"], flow["other"], flow["refused"]) == (8, 1, 2, 0)

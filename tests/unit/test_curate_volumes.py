@@ -6,6 +6,7 @@ import io
 import h5py
 import nibabel
 import numpy as np
+import pandas as pd
 import pytest
 from curate_folders import image_bytes, textured_pixels
 from source_folders import curated, dicom, reasons, truth, write
@@ -264,6 +265,75 @@ def test_fastmri_volumes_give_slices_and_boxes_are_turned_to_their_rows(tmp_path
     assert [box[side] for side in ("x", "y", "width", "height")] == [3, 24 - 1 - 6, 10, 6]
     assert flow["labels"]["tear"] == {"positive": 1, "negative": 9, "unknown": 0}
     assert flow["refused_by_reason"] == {"volume_not_listed": 1}
-    assert flow["refused_rows_by_reason"] == {"row_without_image": 2}
+    assert flow["refused_rows_by_reason"] == {"row_without_image": 2, "listed_without_file": 1}
     grey = next(read_slices(tmp_path / "multicoil/file1.h5", [(2, Window(1500, 3000))]))
     assert np.array_equal(grey, windowed(VOLUME[2].astype(float), Window(1500, 3000)))
+
+
+def test_copies_of_a_volume_are_refused_as_files_and_its_own_slices_are_no_copies(tmp_path):
+    for name, shift in (("a", 0), ("b", 0), ("c", 40)):
+        write(tmp_path / f"{name}_img.nii", nifti(VOLUME + shift, packed=False))
+        write(tmp_path / f"{name}_seg.nii.gz", nifti(mask_of(2)))
+    tables, flow = curated(tmp_path, "nifti", NIFTI, **MR, duplicate_files="refuse")
+    assert tables.images.groupby("volume_id").size().to_dict() == {"src:a": 5, "src:c": 5}
+    assert flow["refused_by_reason"] == {"duplicate_file": 1, "image_refused": 1}  # b, and its mask
+    assert flow["refused_rows"] == 0
+
+
+def test_images_that_only_tables_tell_of_are_no_copies(tmp_path):
+    write(tmp_path / "list.csv", "file1\nfile2\n")
+    write(tmp_path / "knee.csv", "file,slice,study_level,x,y,width,height,label\nfile1,2,No,3,1,10,6,Tear\n")
+    layout = {**FASTMRI, "volumes": None}
+    tables, _ = curated(
+        tmp_path, "fastmri_plus", layout, **{**MR, "classes": {"Tear": "tear"}}, duplicate_files="refuse"
+    )
+    assert len(tables.images) == 2
+
+
+@pytest.mark.parametrize(
+    ("row", "unknown"),
+    [
+        ("file2,x,No,3,1,10,6,Tear", 5),
+        ("file2,0,Yes,,,,,Tear", 5),
+        ("file2,9,No,3,1,10,6,Tear", 5),
+        ("file2,1,No,3,1,10,6,", 5),
+        ("file2,1,No,3", 5),
+        ("file2,0,Yes,,,,,artifact", 0),
+        ("file1,0,Yes,,,,,Tear", 4),
+        ("file1,9,No,3,1,10,6,Tear", 0),
+        ("file1,2,No,3,1,10,6,Tear", 0),
+    ],
+)
+@pytest.mark.parametrize("with_pixels", [True, False])
+def test_a_refused_row_of_fastmri_leaves_no_negative_volume(tmp_path, row, unknown, with_pixels):
+    for name, shift in (("file1", 0), ("file2", 9)):
+        write(tmp_path / f"multicoil/{name}.h5", hdf5(reconstruction_rss=(VOLUME + shift).astype(np.float32)))
+    write(tmp_path / "list.csv", "file1\nfile2\n")
+    rows = f"file1,2,No,3,1,10,6,Tear\n{row}\n"
+    write(tmp_path / "knee.csv", "file,slice,study_level,x,y,width,height,label\n" + rows)
+    layout = FASTMRI if with_pixels else {**FASTMRI, "volumes": None}
+    tables, flow = curated(tmp_path, "fastmri_plus", layout, **{**MR, "classes": {"Tear": "tear"}})
+    if with_pixels:
+        assert flow["refused_rows"] == 1
+        assert flow["labels"]["tear"] == {"positive": 1, "negative": 9 - unknown, "unknown": unknown}
+        return
+    named = tables.labels.set_index("image_id")["tear"]
+    assert named["src/file1/002"]
+    if "src/file2/whole" in named:  # tables alone: there is a slice 9
+        assert pd.isna(named["src/file2/whole"]) == (unknown == 5)
+
+
+def test_rows_of_mrnet_without_a_stack_and_stacks_without_a_row_are_told(tmp_path):
+    write_mrnet(tmp_path)
+    write(tmp_path / "train-meniscus.csv", "0000,1\n0007,0\n")
+    options = {**MR, "classes": {"meniscus": "tear"}}
+    tables, flow = curated(tmp_path, "mrnet", {"findings": ["meniscus"]}, **options)
+    assert flow["refused_rows_by_reason"] == {"listed_without_file": 1}
+    assert flow["noted_by_reason"]["image_not_in_table"] == 1
+    assert truth(tables, "train/sagittal/0001/000") == {"tear": None}
+    layout = {"findings": ["meniscus"], "planes": ["sagittal", "axial"]}
+    write(tmp_path / "train-meniscus.csv", "0000,0\n0001,0\n0001,1\n0001,0\n")
+    tables, flow = curated(tmp_path, "mrnet", layout, **options)
+    assert flow["noted_by_reason"]["listed_without_file"] == 2  # 0001 and 1130 have no axial stack
+    assert flow["refused_rows_by_reason"] == {"rows_contradict": 2}
+    assert truth(tables, "train/sagittal/0001/000") == {"tear": None}

@@ -12,7 +12,8 @@ instead, `headers` being the files with what the scan read of them; one whose fi
 `match_frames(folder, frames, options)`, `frames` being the files with the number of images in each; one whose boxes
 are in shares of the image `match_sizes(folder, sizes, options)`. It opens annotations and no images. Every file stands
 in exactly one of the three, as a path of an entry, as a file-level reject (action refused, `row` None), or among the
-others; `scanline.curate.scan` checks it.
+others; `scanline.curate.accounting` checks it. A refused row that tells of a finding in a volume names it (`lesions`),
+so that the volume is not taken for one without.
 """
 
 from collections.abc import Mapping, Sequence
@@ -113,6 +114,21 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class LostLesion:
+    """A finding that the source tells of in a volume, and that no image of it shows, as its box or row was refused.
+
+    Attributes:
+        volume: The volume_id of its images.
+        label: The class as the source spells it; None where nobody can tell which it is.
+        on_refused_slice: Whether it is known to lie on a slice that is no image. Else it may be on any of the volume.
+    """
+
+    volume: str
+    label: str | None
+    on_refused_slice: bool = False
+
+
+@dataclass(frozen=True)
 class Reject:
     """One row of the rejects table.
 
@@ -122,6 +138,7 @@ class Reject:
         action: refused, repaired or noted.
         reason: A short word for counting, such as `box_outside_image`.
         detail: What was found, and what was done about it.
+        lesions: What a refused row tells of volumes all the same: of several where any of them may be meant.
     """
 
     path: str
@@ -129,6 +146,7 @@ class Reject:
     action: str
     reason: str
     detail: str
+    lesions: tuple[LostLesion, ...] = ()
 
 
 Entries = tuple[list[Entry], list[Reject], list[str]]

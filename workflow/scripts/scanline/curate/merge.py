@@ -8,7 +8,8 @@ import pandas as pd
 
 from scanline.core.errors import InputError
 from scanline.core.tables import BOXES, HEADERS, IMAGES, REJECTS, THUMBNAILS, file_keys, labels_schema, validate
-from scanline.curate.scan import OTHER_REASONS, Curated
+from scanline.curate.accounting import OTHER_REASONS
+from scanline.curate.scan import Curated
 
 
 def merge_sources(sources: Sequence[Curated], labels: Sequence[str]) -> Curated:

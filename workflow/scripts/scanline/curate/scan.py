@@ -12,7 +12,8 @@ from scanline.core.file_names import is_volume
 from scanline.core.images import EXIF_ORIENTATION, FIRST_FRAME, SIXTEEN_BITS
 from scanline.core.options import Options
 from scanline.core.tables import BOXES, HEADERS, IMAGES, REJECTS, THUMBNAILS, labels_schema, make_table
-from scanline.curate.duplicates import find_duplicates
+from scanline.curate.accounting import READ_REASONS, check_nothing_lost, refuse_files_of_frames, refuse_orphans
+from scanline.curate.duplicates import DUPLICATE_REASONS, find_duplicates
 from scanline.curate.entries import (
     AnyAdapter,
     Entries,
@@ -28,20 +29,18 @@ from scanline.curate.inspection import Inspected, inspect_all, inspect_file
 from scanline.curate.judge import Verdict, judge
 from scanline.curate.label_table import merge_labels, read_label_table
 from scanline.curate.layouts import check_layout, load_adapter
+from scanline.curate.lost_lesions import lesions_of_images, lesions_of_rows, widen_unknown
 from scanline.curate.mask_grids import refuse_other_grids
 from scanline.curate.options import CurateOptions, CurateSource
 from scanline.curate.patient_table import Patients, match_patients, patient_key, read_patient_table
 from scanline.curate.slice_order import order_slices
 
 STAGE = "curate"
-READ_REASONS = ("box_list", "official_list", "file_list")  # of files that an adapter read beside the annotations
 REPAIR_DETAILS = {
     EXIF_ORIENTATION: "its EXIF says that it was stored turned or mirrored: set upright",
     FIRST_FRAME: "several frames in one file: the first is the image",
     SIXTEEN_BITS: "more than 8 bits a channel: stretched from the least value to the largest",
 }
-# Of whole files that are no image, annotation, mask:
-OTHER_REASONS = ("not_in_layout", "patient_table", "label_table", *READ_REASONS)
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def curate_source(
     _check_hashes(source, inspect_all(inspect_file, folder, read, "file"))
     _check_classes(source, entries)
     _check_annotations(source, entries)
-    kept, refused = _refuse_images(source, entries, scanned)
+    kept, gone, refused = _refuse_images(source, entries, scanned)
     verdicts = [judge(entry, _found(entry, scanned).size, _mask_of(entry, scanned), options.curate) for entry in kept]
     if not verdicts:
         raise InputError(
@@ -110,20 +109,23 @@ def curate_source(
             expected="images",
             next_step="Check that the data is whole, then run the same command again.",
         )
-    rejects = [*rejects, *refused, *_refuse_orphans(entries, verdicts, refused, rejects)]
-    rejects += [reject for verdict in verdicts for reject in verdict.rejects]
+    lost = lesions_of_rows(rejects, source.options)
+    lost |= lesions_of_images([(entry, _mask_of(entry, scanned)) for entry in gone], source.options)
+    rejects = [*rejects, *refused, *(reject for verdict in verdicts for reject in verdict.rejects)]
     rejects += _refuse_unused_masks(kept, verdicts)
+    rejects += refuse_orphans(gone, verdicts, rejects)
     rejects += _note_channels(kept, scanned)
     rejects += _note_repairs(kept, scanned)
     rejects += _note_ignored_labels(kept, options.curate)
     rejects += _note_others(others, options.curate)
-    _check_nothing_lost(source, verdicts, rejects)
+    check_nothing_lost(source.sha256, source.options.adapter, verdicts, rejects)
     patients = _patients(source)
     if patients is not None and options.curate.patient_table is not None:
         seen = [verdict.entry.patient_id for verdict in verdicts if verdict.entry.patient_id is not None]
         rejects += [*patients.rejects, *match_patients(patients, seen, options.curate.patient_table)]
     verdicts, of_labels = _add_label_table(source, options.labels, verdicts)
-    return _tables(source, options.labels, verdicts, scanned, [*rejects, *of_labels], patients)
+    verdicts, of_lost = widen_unknown(verdicts, lost)
+    return _tables(source, options.labels, verdicts, scanned, [*rejects, *of_labels, *of_lost], patients)
 
 
 def _read_entries(source: _Source, adapter: AnyAdapter, scanned: Mapping[str, Inspected], layout: Options) -> Entries:
@@ -234,11 +236,12 @@ def _image_id(source: _Source, entry: Entry) -> str:
 
 def _refuse_images(
     source: _Source, entries: Sequence[Entry], scanned: Mapping[str, Inspected]
-) -> tuple[list[Entry], list[Reject]]:
-    """Entries whose image holds, and a reject for each of the others."""
+) -> tuple[list[Entry], list[Entry], list[Reject]]:
+    """Entries whose image holds, the others, and a reject for each of these."""
     ids = Counter(_image_id(source, entry) for entry in entries)
     duplicates = find_duplicates(entries, scanned) if source.options.duplicate_files == "refuse" else {}
     kept: list[Entry] = []
+    gone: list[Entry] = []
     rejects: list[Reject] = []
     for entry in entries:
         found = _found(entry, scanned)
@@ -257,34 +260,17 @@ def _refuse_images(
         else:
             kept.append(entry)
             continue
-        rejects.append(Reject(entry.path, entry.frame, "refused", reason, detail))
-    return kept, rejects
+        if reason not in DUPLICATE_REASONS or not (gone and gone[-1].path == entry.path):  # a file of frames: once
+            row = None if reason in DUPLICATE_REASONS else entry.frame
+            rejects.append(Reject(entry.path, row, "refused", reason, detail))
+        gone.append(entry)
+    with_image = {entry.path for entry in kept}
+    wholly_gone = [entry for entry in gone if entry.path not in with_image]
+    return kept, gone, [*rejects, *refuse_files_of_frames(wholly_gone, rejects)]
 
 
 def _is_of_ignored_class(entry: Entry, options: CurateOptions) -> bool:
     return entry.has_one_class and all(name in options.ignored_classes for name in entry.labels or ())
-
-
-def _refuse_orphans(
-    entries: Sequence[Entry], verdicts: Sequence[Verdict], refused: Sequence[Reject], rejects: Sequence[Reject]
-) -> list[Reject]:
-    """Refuse the annotations and masks of refused images, where no kept image shares them, and rows of their boxes."""
-    gone = {reject.path for reject in refused if reject.row is None}
-    done = {reject.path for reject in rejects if reject.action == "refused" and reject.row is None}
-    for verdict in verdicts:
-        done |= {path for path in (verdict.entry.annotation_path, verdict.entry.mask_path) if path is not None}
-    orphans: list[Reject] = []
-    for entry in entries:
-        for path in (entry.annotation_path, entry.mask_path):
-            if entry.path in gone and path is not None and path not in done:
-                done.add(path)
-                orphans.append(Reject(path, None, "refused", "image_refused", f"its image {entry.path} was refused"))
-        orphans += [
-            Reject(path, box.row, "refused", "image_refused", f"its image {entry.path} was refused")
-            for box in entry.boxes or ()
-            if entry.path in gone and box.row is not None and (path := box.path or entry.annotation_path) is not None
-        ]
-    return orphans
 
 
 def _refuse_unused_masks(kept: Sequence[Entry], verdicts: Sequence[Verdict]) -> list[Reject]:
@@ -340,26 +326,6 @@ def _note_others(others: Iterable[str], options: CurateOptions) -> list[Reject]:
         else Reject(path, None, "noted", "not_in_layout", "matches nothing of the layout: not used")
         for path in others
     ]
-
-
-def _check_nothing_lost(source: _Source, verdicts: Sequence[Verdict], rejects: Sequence[Reject]) -> None:
-    """Check that each file of the manifest is used, refused or other, and only one of these."""
-    used = {
-        path
-        for verdict in verdicts
-        for path in (verdict.entry.path, verdict.entry.annotation_path, verdict.entry.mask_path)
-        if path is not None and (path != verdict.entry.path or path in source.sha256)
-    }
-    aside = [
-        reject.path
-        for reject in rejects
-        if reject.row is None and (reject.action == "refused" or reject.reason in OTHER_REASONS)
-    ]
-    if sorted([*used, *aside]) != sorted(source.sha256):
-        wrong = Counter([*used, *aside])
-        wrong.subtract(source.sha256)
-        path = min(path for path, count in wrong.items() if count != 0)
-        raise RuntimeError(f"adapter {source.options.adapter} lost or doubled {path!r} ({wrong[path]:+d})")
 
 
 def _patients(source: _Source) -> Patients | None:

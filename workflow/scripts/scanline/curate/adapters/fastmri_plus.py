@@ -1,7 +1,8 @@
 """The annotation tables of fastMRI+: radiologists' boxes on knee or brain MRI, read without the images.
 
 Two files (Zhao et al., fastMRI+, Scientific Data 9 (2022) 152, doi:10.1038/s41597-022-01255-z): a table with one row a
-box, and a list of all volumes that were read. A volume on the list without a row was read and has no finding.
+box, and a list of all volumes that were read. A volume on the list without a row was read and has no finding;
+what a refused row tells of, such as a finding of a whole volume, is unknown on each of its images without a box of it.
 
 What becomes an image: each slice with a row of its own, and, for each volume without one, the volume as a whole, as the
 tables do not say how many slices it has. Paths name no file, since fastMRI keeps a volume in one HDF5 file:
@@ -24,7 +25,7 @@ from pydantic import Field, field_validator, model_validator
 
 from scanline.core.errors import InputError
 from scanline.core.options import Options as BaseOptions
-from scanline.curate.entries import Box, Entries, Entry, Reject
+from scanline.curate.entries import Box, Entries, Entry, LostLesion, Reject
 
 COLUMNS = ("file", "slice", "study_level", "x", "y", "width", "height", "label")
 SIDES = ("x", "y", "width", "height")
@@ -76,7 +77,8 @@ def match_frames(folder: Path, frames: Mapping[str, int], options: Options) -> E
     """Read the tables, and give each slice with a box its place in the volume's HDF5 file where `volumes` is given.
 
     Of a volume whose file is there every slice is an image, as it was read whole; a volume that no list names is
-    refused as a file, and a row of a slice that a file has not, or of a volume without a file, as a row.
+    refused as a file, and as a row: one of a slice that a file has not, one of a volume without a file, and the list's
+    of that volume.
 
     Returns:
         As `read_entries`.
@@ -107,10 +109,22 @@ def match_frames(folder: Path, frames: Mapping[str, int], options: Options) -> E
             found.append(Entry(path, None, volume, number, own, options.image_size_px, options.table, frame=number))
     taken = {(entry.volume_id, entry.slice_index) for entry in found}
     rejects += [
-        Reject(options.table, box.row, "refused", "row_without_image", f"no slice {number} of {volume} is there")
+        Reject(
+            options.table,
+            box.row,
+            "refused",
+            "row_without_image",
+            f"no slice {number} of {volume} is there",
+            (LostLesion(str(volume), box.label, on_refused_slice=True),),
+        )
         for (volume, number), own in boxes.items()
         if (volume, number) not in taken
         for box in own
+    ]
+    rejects += [
+        Reject(options.file_list, row, "refused", "listed_without_file", f"{volume} has no HDF5 file")
+        for volume, row in _read_list(folder, options, []).items()
+        if volume not in files
     ]
     return found, rejects, [path for path in others if path not in files.values()]
 
@@ -224,7 +238,8 @@ def _read_table(
             continue
         if len(record) != len(heading):
             detail = f"{len(record)} cells, the heading has {len(heading)}"
-            rejects.append(Reject(options.table, row, "refused", "row_incomplete", detail))
+            lost = _lost(dict(zip(heading, record, strict=False)).get("file", "").strip(), None, options)
+            rejects.append(Reject(options.table, row, "refused", "row_incomplete", detail, lost))
             continue
         cells = dict(zip(heading, record, strict=True))
         values = tuple(cells[name].strip() for name in COLUMNS)
@@ -234,11 +249,17 @@ def _read_table(
         if re.fullmatch(options.volume, volume) is not None:
             volumes.setdefault(volume, row)
         if problem is not None:
-            rejects.append(Reject(options.table, row, "refused", *problem))
+            lost = () if problem[0] == "duplicate_row" else _lost(volume, values[-1] or None, options)
+            rejects.append(Reject(options.table, row, "refused", *problem, lost))
             continue
         box = _read_box(cells, row, options, rejects)
         slices.setdefault((volume, int(index)), []).append(box)
     return slices, volumes
+
+
+def _lost(volume: str, label: str | None, options: Options) -> tuple[LostLesion, ...]:
+    """What a refused row tells of its volume: a finding on no known slice, of the whole volume or of one of them."""
+    return (LostLesion(volume, label),) if re.fullmatch(options.volume, volume) is not None else ()
 
 
 def _problem(values: tuple[str, ...], first: int | None, options: Options) -> tuple[str, str] | None:

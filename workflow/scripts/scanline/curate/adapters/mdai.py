@@ -6,26 +6,29 @@
     key (CSV)                         a row a slice: volume, SOPInstanceUID_anon, InstanceNumber
 
 MD.ai was given anonymised files, so that the UIDs of its export are not those of the files at hand: the key tells the
-instance number of each within its volume. A volume that the key lists was looked at, whole; of any other nothing is
-known, unless `unlisted` says otherwise.
+instance number of each within its volume. A slice that the key lists was looked at; of any other nothing is known,
+unless its volume is not listed either and `unlisted` says otherwise. Of a box whose UID names no slice, the volume is
+told by the annotations' own column or by the key: none of its slices without a box is then known to be without one.
 """
 
 import math
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from pydantic import Field
 
+from scanline.core.errors import InputError
 from scanline.core.options import Options as BaseOptions
 from scanline.curate.box_texts import read_sides
 from scanline.curate.csv_rows import read_rows, require_listed
-from scanline.curate.dicom_volumes import VolumePattern, find_volumes
-from scanline.curate.entries import Box, Entries, Entry, Header, Reject
+from scanline.curate.dicom_volumes import Volume, VolumePattern, find_volumes
+from scanline.curate.entries import Box, Entries, Entry, Header, LostLesion, Reject
 
 Slice = tuple[str, int]  # volume and InstanceNumber
+NO_NUMBER = -1  # in the place of an InstanceNumber; no key lists it
 
 
 class Columns(BaseOptions):
@@ -34,6 +37,10 @@ class Columns(BaseOptions):
     uid: str = Field(default="SOPInstanceUID_anon", description="Of both: the anonymised UID of a slice.")
     label: str = Field(default="labelName", description="Of the annotations: the class.")
     box: str = Field(default="data", description="Of the annotations: the box.")
+    box_volume: str = Field(
+        default="TBreconID",
+        description="Of the annotations: the folder of the box's volume, for boxes whose UID names no slice. May lack.",
+    )
     volume: str = Field(default="tbrecon_id", description="Of the key: the folder of the slice's volume.")
     instance: str = Field(default="InstanceNumber", description="Of the key: the slice's number in it.")
 
@@ -54,16 +61,30 @@ class Options(BaseOptions):
 
 @dataclass
 class _Tables:
-    """What the tables tell: slice by UID, boxes by slice, slices of which something unclear is said, volumes."""
+    """What the tables tell.
+
+    Attributes:
+        slices: Slice by UID.
+        rows: Row of the key by slice.
+        boxes: By slice.
+        unclear: Rows that say of a slice what nobody can read, by slice.
+        ambiguous: Slices that the key lists, but not once.
+        volumes: Those that the key lists.
+        of_uid: Volumes by UID, also by one that names no single slice.
+        rejects: Rows that were refused, and notes.
+    """
 
     slices: dict[str, Slice] = field(default_factory=dict)
+    rows: dict[Slice, int] = field(default_factory=dict)
     boxes: dict[Slice, list[Box]] = field(default_factory=dict)
-    doubtful: set[Slice] = field(default_factory=set)
+    unclear: dict[Slice, list[Reject]] = field(default_factory=dict)
+    ambiguous: set[Slice] = field(default_factory=set)
     volumes: set[str] = field(default_factory=set)
+    of_uid: dict[str, set[str]] = field(default_factory=dict)
     rejects: list[Reject] = field(default_factory=list)
 
-    def refuse(self, path: str, row: int, reason: str, detail: str) -> None:
-        self.rejects.append(Reject(path, row, "refused", reason, detail))
+    def refuse(self, path: str, row: int, reason: str, detail: str, lesions: Iterable[LostLesion] = ()) -> None:
+        self.rejects.append(Reject(path, row, "refused", reason, detail, tuple(lesions)))
 
 
 def match_entries(folder: Path, headers: Mapping[str, Header | None], options: Options) -> Entries:
@@ -73,7 +94,8 @@ def match_entries(folder: Path, headers: Mapping[str, Header | None], options: O
         Entries by path; rejects; the files in other folders.
 
     Raises:
-        InputError: If a table is missing or lacks a column, or there is no folder of a volume.
+        InputError: If a table is missing or lacks a column, there is no folder of a volume, or the key lists none of
+            those that are there.
     """
     for table in (*options.annotations, options.key):
         require_listed(folder, table, list(headers), "key" if table == options.key else "annotations")
@@ -84,35 +106,76 @@ def match_entries(folder: Path, headers: Mapping[str, Header | None], options: O
         _read_boxes(folder, table, options.columns, tables, seen)
         tables.rejects.append(Reject(table, None, "noted", "box_list", "boxes of MD.ai"))
     tables.rejects.append(Reject(options.key, None, "noted", "file_list", f"key of {len(tables.slices)} slices"))
-    volumes, rejects, others = find_volumes(folder, headers, options.volume)
-    entries, found = [], set[Slice]()
-    for volume in volumes.values():
-        was_read = volume.name in tables.volumes or options.unlisted == "negative"
-        for path, number in volume.paths.items():
-            place = (volume.name, -1 if number is None else number)
-            found.add(place)
-            boxes = tuple(tables.boxes.get(place, ())) if was_read else None
-            names = "+".join(sorted({box.label for box in boxes or ()})) or None
-            entries.append(
-                Entry(
-                    path,
-                    volume.patient,
-                    volume.name,
-                    None,
-                    boxes,
-                    metadata={"box_names": names},
-                    doubtful=place in tables.doubtful,
-                )
-            )
+    used = {*options.annotations, options.key}
+    images = {path: header for path, header in headers.items() if path not in used}
+    volumes, rejects, others = find_volumes(folder, images, options.volume)
+    _check_overlap(folder, options, tables, volumes)
+    entries = _entries_of(volumes, options, tables)
     rejects += tables.rejects
-    rejects += [
-        Reject(str(box.path), box.row, "refused", "row_without_image", f"{place[0]} has no slice {place[1]} to be used")
+    rejects += _refuse_without_image(images, volumes, options, tables)
+    return entries, rejects, others
+
+
+def _check_overlap(folder: Path, options: Options, tables: _Tables, volumes: Mapping[str, Volume]) -> None:
+    if tables.volumes.isdisjoint(volumes):
+        listed = f"volumes such as {min(tables.volumes)!r}" if tables.volumes else "no volume"
+        raise InputError(
+            f"{folder / options.key}: column {options.columns.volume}",
+            found=f"{listed}, and none of the {len(volumes)} folders",
+            expected=f"names of folders such as {min(volumes)!r}",
+            next_step="Name the column of folders in layout.columns.volume, or check layout.volume.",
+        )
+
+
+def _entries_of(volumes: Mapping[str, Volume], options: Options, tables: _Tables) -> list[Entry]:
+    """Every slice: read if the key lists it, unknown if it lists others of its volume, else as `unlisted` says."""
+    entries = []
+    for volume in volumes.values():
+        is_listed = volume.name in tables.volumes
+        for path, number in volume.paths.items():
+            place = (volume.name, NO_NUMBER if number is None else number)
+            was_read = (
+                place in tables.rows or place in tables.ambiguous if is_listed else options.unlisted == "negative"
+            )
+            if is_listed and not was_read:
+                which = "a slice without InstanceNumber" if number is None else f"slice {number}"
+                detail = f"{which} of {volume.name}, of which the key lists others: unknown"
+                tables.rejects.append(Reject(path, None, "noted", "not_in_key", detail))
+            boxes = tuple(tables.boxes.get(place, ())) if was_read else None
+            entry = Entry(path, volume.patient, volume.name, None, boxes)
+            names = "+".join(sorted({box.label for box in boxes or ()})) or None
+            is_doubtful = place in tables.unclear or place in tables.ambiguous
+            entries.append(replace(entry, metadata={"box_names": names}, doubtful=is_doubtful))
+    return entries
+
+
+def _refuse_without_image(
+    images: Mapping[str, Header | None], volumes: Mapping[str, Volume], options: Options, tables: _Tables
+) -> list[Reject]:
+    """The rejects of boxes of slices that cannot be used, of unclear rows, and of rows of the key without a file."""
+    usable = {(volume.name, number) for volume in volumes.values() for number in volume.paths.values()}
+    refused = [
+        Reject(
+            str(box.path),
+            box.row,
+            "refused",
+            "row_without_image",
+            f"{place[0]} has no slice {place[1]} to be used",
+            (LostLesion(place[0], box.label, on_refused_slice=True),),
+        )
         for place, boxes in tables.boxes.items()
-        if place not in found
+        if place not in usable
         for box in boxes
     ]
-    used = {*options.annotations, options.key}
-    return entries, rejects, [path for path in others if path not in used]
+    for place, rejects in tables.unclear.items():
+        lost = () if place in usable else (LostLesion(place[0], None, on_refused_slice=True),)
+        refused += [replace(reject, lesions=lost) for reject in rejects]
+    there = {(PurePosixPath(path).parent.name, header.number) for path, header in images.items() if header}
+    return refused + [
+        Reject(options.key, row, "refused", "listed_without_file", f"there is no file of slice {number} of {volume}")
+        for (volume, number), row in tables.rows.items()
+        if (volume, number) not in there
+    ]
 
 
 def _read_key(folder: Path, options: Options, tables: _Tables) -> None:
@@ -122,19 +185,22 @@ def _read_key(folder: Path, options: Options, tables: _Tables) -> None:
     for row, cells in read_rows(folder / options.key, (columns.volume, columns.uid, columns.instance)):
         uid, volume, number = (cells[name] for name in (columns.uid, columns.volume, columns.instance))
         whole = number.removesuffix(".0")
+        if volume:
+            tables.volumes.add(volume)
+            tables.of_uid.setdefault(uid, set()).add(volume)
         if not uid or not volume or not whole.isdecimal():
             tables.refuse(options.key, row, "row_incomplete", f"UID {uid!r}, volume {volume!r}, number {number!r}")
             continue
         rows.append((row, uid, (volume, int(whole))))
-        tables.volumes.add(volume)
     uids, places = Counter(uid for _, uid, _ in rows), Counter(place for *_, place in rows)
     for row, uid, place in rows:
         if uids[uid] == 1 and places[place] == 1:
             tables.slices[uid] = place
+            tables.rows[place] = row
             continue
         reason = "uid_twice" if uids[uid] > 1 else "instance_number_twice"
         tables.refuse(options.key, row, reason, f"{uid} is slice {place[1]} of {place[0]}: which it is is unknown")
-        tables.doubtful.add(place)
+        tables.ambiguous.add(place)
 
 
 def _read_boxes(
@@ -142,16 +208,19 @@ def _read_boxes(
 ) -> None:
     for row, cells in read_rows(folder / table, (columns.uid, columns.label, columns.box)):
         uid, label, text = (cells[name] for name in (columns.uid, columns.label, columns.box))
-        if not uid or not label:
-            tables.refuse(table, row, "row_incomplete", f"UID {uid!r}, {columns.label} {label!r}")
-            continue
         place = tables.slices.get(uid)
         if place is None:
-            tables.refuse(table, row, "unknown_uid", f"{label} on {uid}, which the key does not list, or not once")
+            of_key = tables.of_uid.get(uid, set()) if uid else set()
+            named = of_key | {cells.get(columns.box_volume, "")} - {""}
+            lesions = [LostLesion(volume, label or None) for volume in sorted(named)]
+            reason = "unknown_uid" if uid and label else "row_incomplete"
+            detail = f"{label} on {uid}, which the key does not list, or not once" if uid and label else ""
+            tables.refuse(table, row, reason, detail or f"UID {uid!r}, {columns.label} {label!r}", lesions)
             continue
-        if not text:
-            tables.refuse(table, row, "row_without_box", f"{label} on slice {place[1]} of {place[0]}, without a box")
-            tables.doubtful.add(place)
+        if not label or not text:
+            reason, said = ("row_without_box", label) if label else ("row_incomplete", f"no {columns.label}")
+            detail = f"{said} on slice {place[1]} of {place[0]}, without a box"
+            tables.unclear.setdefault(place, []).append(Reject(table, row, "refused", reason, detail))
             continue
         sides = read_sides(text)
         if sides is not None and (earlier := seen.setdefault((place, label, *sides), f"{table}, row {row}")) != (

@@ -50,11 +50,16 @@ def match_frames(folder: Path, frames: Mapping[str, int], options: Options) -> E
             next_step="Check the folder, or layout.planes in the study file.",
         )
     rejects: list[Reject] = []
-    told: dict[tuple[str, str], dict[str, bool]] = {}
+    told: dict[tuple[str, str], dict[str, bool | None]] = {}
+    planes: dict[tuple[str, str], set[str]] = {}
+    for path in stacks:
+        subset, plane, name = PurePosixPath(path).parts
+        planes.setdefault((subset, PurePosixPath(name).stem), set()).add(plane)
     for subset in sorted({PurePosixPath(path).parts[0] for path in stacks}):
         for finding in options.findings:
             table = f"{subset}-{finding}.csv"
-            _read_table(folder, table, frames, told, (subset, finding), rejects)
+            rows = _read_table(folder, table, frames, told, (subset, finding), rejects)
+            rejects += _refuse_unmatched(table, rows, subset, planes, options)
     entries: list[Entry] = []
     for path in stacks:
         subset, plane, name = PurePosixPath(path).parts
@@ -83,11 +88,15 @@ def _read_table(
     folder: Path,
     table: str,
     frames: Mapping[str, int],
-    told: dict[tuple[str, str], dict[str, bool]],
+    told: dict[tuple[str, str], dict[str, bool | None]],
     what: tuple[str, str],
     rejects: list[Reject],
-) -> None:
-    """Read exam and 0 or 1 of each row into `told`, by subset and exam."""
+) -> dict[str, int]:
+    """Read exam and 0 or 1 of each row into `told`, by subset and exam; None where rows contradict each other.
+
+    Returns:
+        Exam to its first row.
+    """
     subset, finding = what
     if table not in frames:
         raise InputError(
@@ -103,6 +112,7 @@ def _read_table(
         raise InputError(
             folder / table, found=f"no readable table ({error})", expected="CSV in UTF-8", next_step="Fetch it again."
         ) from error
+    first: dict[str, int] = {}
     for row, cells in enumerate(rows):
         if not any(cells):
             continue
@@ -110,7 +120,29 @@ def _read_table(
             rejects.append(Reject(table, row, "refused", "row_unreadable", f"{','.join(cells)[:80]!r}"))
             continue
         exam, value = cells[0].zfill(4), cells[1] == "1"
+        first.setdefault(exam, row)
         if told.setdefault((subset, exam), {}).setdefault(finding, value) is not value:
             rejects.append(Reject(table, row, "refused", "rows_contradict", f"exam {exam} is {int(value)} and not"))
-            del told[subset, exam][finding]
-    rejects.append(Reject(table, None, "noted", "file_list", f"{finding} of {len(rows)} exams"))
+            told[subset, exam][finding] = None
+    rejects.append(Reject(table, None, "noted", "file_list", f"{finding} of {len(first)} exams"))
+    return first
+
+
+def _refuse_unmatched(
+    table: str, rows: Mapping[str, int], subset: str, planes: Mapping[tuple[str, str], set[str]], options: Options
+) -> list[Reject]:
+    """Refuse rows of exams without a stack; note exams that lack that of a plane, and stacks without a row."""
+    unmatched = []
+    for exam, row in rows.items():
+        there = planes.get((subset, exam), set())
+        missing = [plane for plane in options.planes if plane not in there]
+        if missing:
+            action = "noted" if there else "refused"
+            detail = f"exam {exam} has no stack {' and '.join(missing)}"
+            unmatched.append(Reject(table, row, action, "listed_without_file", detail))
+    for of_subset, exam in sorted(planes):
+        if of_subset == subset and exam not in rows:
+            for plane in sorted(planes[subset, exam]):
+                detail = f"{table} has no row of it: unknown"
+                unmatched.append(Reject(f"{subset}/{plane}/{exam}.npy", None, "noted", "image_not_in_table", detail))
+    return unmatched
