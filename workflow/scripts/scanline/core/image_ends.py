@@ -51,7 +51,7 @@ def _colour_table_bytes(flags: int) -> int:
 
 
 def _holds_directories(content: bytes) -> bool:
-    """Walk the chain of directories of TIFF 6.0, section 2, or of BigTIFF: one a page, each with the next one's place."""
+    """Walk the chain of directories of TIFF 6.0, section 2, or of BigTIFF: one a page, each tells the next's place."""
     order = "<" if content.startswith(b"II") else ">"
     try:
         is_big = struct.unpack_from(f"{order}H", content, 2)[0] == BIG_TIFF
