@@ -100,6 +100,17 @@ def test_every_form_of_the_phantom_is_read_to_its_pixels(form):
         assert loss <= (12 if form[0] in {"jpg", "jpeg", "webp"} or form[1] == "P" else 0)
 
 
+@pytest.mark.skipif(not features.check("avif"), reason="Pillow without AVIF")
+def test_avif_is_read_and_set_upright():
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    turned = content(Image.fromarray(PIXELS).convert("RGB"), "AVIF", quality=95, exif=exif)
+    stored, upright = decode_grey(turned), decode_grey(turned, REPAIRS)
+    assert np.abs(stored.pixels.astype(int) - PIXELS).max() <= 12
+    assert upright.repairs == ("exif_orientation",)
+    assert np.array_equal(upright.pixels, np.rot90(stored.pixels, -1))
+
+
 def test_a_truncated_animation_is_refused():
     whole = animated()
     with pytest.raises(ImageError):

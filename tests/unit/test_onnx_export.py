@@ -10,7 +10,7 @@ import torch
 from multiclass_files import CLASSES, make_class_files
 
 from scanline.core.errors import InputError
-from scanline.core.files import sha256_of_file
+from scanline.core.files import sha256_of_file, write_json
 from scanline.train.torchvision_classifier import ClassifierSpec, build_classifier, save_classifier
 
 pytest.importorskip("onnxruntime")
@@ -59,7 +59,15 @@ def test_the_rule_writes_network_and_statement(tmp_path, monkeypatch):
     spec, model = network()
     paths = {"model": tmp_path / "model.pt", "onnx": tmp_path / "model.onnx", "statement": tmp_path / "model.json"}
     save_classifier(paths["model"], spec, model)
-    words = {"threads": 1, "pixels": files["pixels"], "images": files["images"], **paths}
+    repairs = {"internal": {"repairs": ["exif_orientation", "first_frame"]}, "external": {"repairs": []}}
+    write_json(tmp_path / "reading.json", repairs)
+    words = {
+        "threads": 1,
+        "reading": tmp_path / "reading.json",
+        "pixels": files["pixels"],
+        "images": files["images"],
+        **paths,
+    }
     monkeypatch.setattr(
         sys, "argv", ["x", *(str(word) for name, value in words.items() for word in (f"--{name}", value))]
     )
@@ -68,6 +76,13 @@ def test_the_rule_writes_network_and_statement(tmp_path, monkeypatch):
     assert (statement["image_size_px"], statement["mean"], statement["std"]) == (32, [0.2], [0.3])
     assert (statement["classes"], statement["classes_exclude_another"]) == (list(CLASSES), True)
     assert statement["windows"] == []
+    assert statement["repairs"] == {"internal": ["exif_orientation", "first_frame"], "external": []}
+    assert [step for step in statement["steps"][:3]] == [
+        "of an animation, or of several pages, take the first",
+        "turn the image upright as its EXIF orientation says",
+        statement["steps"][2],
+    ]
+    assert statement["steps"][2].startswith("read the image as grey")
     assert statement["onnx_sha256"] == sha256_of_file(paths["onnx"])
     assert statement["check"]["images"] == 16
     assert statement["check"]["largest_difference"] < 1e-5
@@ -80,4 +95,4 @@ def test_windows_of_dicom_images_are_told_once():
         {"window_center_hu": 40.0, "window_width_hu": 80.0},
     ]
     assert windows_in(table[["window_width_hu"]]) == []
-    assert describe_input(network()[0], windows_in(table))["windows"][0]["window_width_hu"] == 90
+    assert describe_input(network()[0], windows_in(table), {})["windows"][0]["window_width_hu"] == 90

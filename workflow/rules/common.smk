@@ -235,6 +235,12 @@ def merge_options(wildcards):
     return as_json({"labels": study_of(wildcards).labels})
 
 
+def merge_sources_options(wildcards):
+    study = study_of(wildcards)
+    reading = {name: source.curate.of_scan() for name, source in study.sources.items()}
+    return as_json({"labels": study.labels, "reading": reading})
+
+
 def split_options(wildcards):
     return as_json(study_of(wildcards).splits[wildcards.split])
 

@@ -72,6 +72,7 @@ rule merge_sources:
         thumbnails="<results>/{study}/curated/thumbnails.parquet",
         headers="<results>/{study}/curated/headers.parquet",
         flow="<results>/{study}/curated/flow.json",
+        reading="<results>/{study}/curated/reading.json",
     log:
         "<logs>/merge_sources/{study}.log",
     benchmark:
@@ -81,11 +82,12 @@ rule merge_sources:
     resources:
         **job_class("cpu"),
     params:
-        options=merge_options,
+        options=merge_sources_options,
         code=code_digest("merge_sources"),
     shell:
         "python workflow/scripts/merge_sources.py --options {params.options:q} --files {input.files:q}"
         " --images {input.images:q} --boxes {input.boxes:q} --labels {input.labels:q} --rejects {input.rejects:q}"
         " --thumbnails {input.thumbnails:q} --headers {input.headers:q} --merged-images {output.images:q} --merged-boxes {output.boxes:q}"
         " --merged-labels {output.labels:q} --merged-rejects {output.rejects:q}"
-        " --merged-thumbnails {output.thumbnails:q} --merged-headers {output.headers:q} --flow {output.flow:q} > {log:q} 2>&1"
+        " --merged-thumbnails {output.thumbnails:q} --merged-headers {output.headers:q} --flow {output.flow:q}"
+        " --reading {output.reading:q} > {log:q} 2>&1"

@@ -193,6 +193,7 @@ rule export_classifier:
         model=f"<results>/{{study}}/models/{RUN_FILES}/model.pt",
         pixels=pixel_cache,
         images="<results>/{study}/curated/images.parquet",
+        reading="<results>/{study}/curated/reading.json",
     output:
         onnx=f"<results>/{{study}}/exports/{RUN_FILES}/model.onnx",
         statement=f"<results>/{{study}}/exports/{RUN_FILES}/model.json",
@@ -210,5 +211,5 @@ rule export_classifier:
         code=code_digest("export_classifier"),
     shell:
         "python workflow/scripts/export_classifier.py --threads {threads} --model {input.model:q}"
-        " --pixels {input.pixels:q} --images {input.images:q} --onnx {output.onnx:q}"
+        " --pixels {input.pixels:q} --images {input.images:q} --reading {input.reading:q} --onnx {output.onnx:q}"
         " --statement {output.statement:q} > {log:q} 2>&1"

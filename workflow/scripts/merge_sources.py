@@ -24,8 +24,9 @@ def main() -> None:
     """Run the rule."""
     tables = ("images", "boxes", "labels", "rejects", "thumbnails", "headers")
     names = [f"{name}+" for name in ("files", *tables)] + [f"merged_{name}" for name in tables]
-    args = parse_arguments(__doc__, *names, "flow", "options")
-    labels = read_options(MergeSources, args.options).labels
+    args = parse_arguments(__doc__, *names, "flow", "reading", "options")
+    options = read_options(MergeSources, args.options)
+    labels = options.labels
     schemas = dict(zip(tables, (IMAGES, BOXES, labels_schema(labels), REJECTS, THUMBNAILS, HEADERS), strict=True))
     sources, flows = [], {}
     for manifest, *paths in zip(args.files, *(getattr(args, name) for name in tables), strict=True):
@@ -36,6 +37,7 @@ def main() -> None:
     for name in tables:
         write_table(getattr(merged, name), getattr(args, f"merged_{name}"), schemas[name])
     write_json(args.flow, {"sources": flows})
+    write_json(args.reading, {name: reading.model_dump(mode="json") for name, reading in options.reading.items()})
     logger.info("%d sources, %d images, %d boxes", len(sources), len(merged.images), len(merged.boxes))
 
 

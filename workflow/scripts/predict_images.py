@@ -13,6 +13,7 @@ from scanline.evaluate.frozen_rules import read_rules
 from scanline.predict.image_files import find_images
 from scanline.predict.image_models import load_image_model, read_kind
 from scanline.predict.images import check_output, device_named, predict_images
+from scanline.predict.study_reading import holds_values, read_study_reading
 from scanline.train.device import be_deterministic
 
 
@@ -22,6 +23,8 @@ def main() -> None:
     parser.add_argument("images", type=Path, nargs="+", help="image files, and folders that are searched for images")
     parser.add_argument("--model", type=Path, required=True, help="results/.../model.pt, of any task")
     parser.add_argument("--operating-point", type=Path, help="metrics/.../operating_point.json; without it, 0.5")
+    parser.add_argument("--reading", type=Path, help="curated/reading.json; without it, that of the model's results")
+    parser.add_argument("--source", help="the study's source whose files are like these, where its sources differ")
     parser.add_argument("--output", type=Path, default=Path("predicted"), help="a new folder; default: predicted")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     args = parser.parse_args()
@@ -31,9 +34,11 @@ def main() -> None:
     be_deterministic(torch.get_num_threads())
     kind = read_kind(args.model)
     rules = read_rules(kind.name, kind.classes, args.operating_point, args.model)
+    values = [file.path for file in files if holds_values(file.path)]
+    reading = read_study_reading(args.reading, args.model, args.source, values)
     model = load_image_model(args.model, kind, rules, device)
-    predictions = predict_images(files, model, kind.classes, args.output)
-    is_single = len(args.images) == 1 and args.images[0].is_file()
+    predictions = predict_images(files, model, kind.classes, args.output, reading)
+    is_single = len(args.images) == 1 and args.images[0].is_file() and predictions.images == 1
     print(predictions.as_json(args.images[0]) if is_single else predictions.in_one_line())
     predictions.require_all()
 

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from scanline.core.grey_methods import GreyMethod
+from scanline.core.image_ends import missing_end
 
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP", "PPM")  # no format that runs another program to decode
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP", "AVIF", "PPM")  # no format that runs another program to decode
 EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"})
 SIXTEEN_BIT_MODES = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
 # What a source may ask to have mended, as pictures from the web need it; other images are never changed.
@@ -22,8 +24,21 @@ EXIF_ORIENTATION, FIRST_FRAME, SIXTEEN_BITS = "exif_orientation", "first_frame",
 REPAIRS = (EXIF_ORIENTATION, FIRST_FRAME, SIXTEEN_BITS)
 TURNED_OR_MIRRORED = range(2, 9)  # EXIF's orientations but 1, upright
 PNG_START = b"\x89PNG\r\n\x1a\n"
-PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"  # the last chunk, whole: no other content is allowed in it
-
+# What Pillow raises on bytes that are none of an image, its own OSError and SyntaxError first.
+DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    EOFError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 
 LOOKUP_VALUES = 65_536  # of 16 bits
 
@@ -191,8 +206,9 @@ def opened_image(content: bytes, repairs: Collection[str] = ()) -> Iterator[Imag
 
     The file type comes from the content. For PNG every chunk's checksum is verified and the last chunk must
     be whole, which decoding alone does not ask for; for JPEG the whole stream is decoded, which
-    `PIL.Image.verify` alone does not do. JPEG has no checksum: a flipped bit that leaves a valid stream
-    shows only against the SHA-256 of the manifest.
+    `PIL.Image.verify` alone does not do. GIF and TIFF must reach their own end, and of an animation every
+    frame is decoded, though the first alone is wanted. JPEG has no checksum: a flipped bit that leaves a valid
+    stream shows only against the SHA-256 of the manifest.
 
     Args:
         content: Of the file.
@@ -207,15 +223,28 @@ def opened_image(content: bytes, repairs: Collection[str] = ()) -> Iterator[Imag
             with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
                 image.verify()
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            if image.format == "PNG" and content.rfind(PNG_END) < 0:
-                raise ImageError("damaged: the file ends before its last chunk does")
+            missing = missing_end(image.format, content)
+            if missing is not None:
+                raise ImageError(f"damaged: {missing}")
             needed = needed_repairs(image, repairs)
             if image.mode not in EIGHT_BIT_MODES and SIXTEEN_BITS not in needed:
                 raise ImageError(f"more than 8 bits a channel (mode {image.mode})")
-            if _frames(image) > 1 and FIRST_FRAME not in needed:
+            if FIRST_FRAME in needed:
+                _decode_every_frame(content)
+            elif _frames(image) > 1:
                 raise ImageError("several frames in one file")
             yield image
     except UnidentifiedImageError as error:
         raise ImageError("not an image of a known type") from error
-    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
-        raise ImageError(f"damaged: {error}") from error
+    except DAMAGED as error:
+        text = " ".join(str(error).split())
+        told = text if isinstance(error, DAMAGED[:3]) and text else f"{type(error).__name__} {text}".rstrip()
+        raise ImageError(f"damaged: {told}") from error
+
+
+def _decode_every_frame(content: bytes) -> None:
+    """Decode to the last frame, or page, so that a file that breaks off after the first is not taken for whole."""
+    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        for number in range(_frames(image)):
+            image.seek(number)
+            image.load()

@@ -16,13 +16,11 @@ from pandera.pandas import Column, DataFrameSchema
 from pydantic import Field
 
 from scanline.core.errors import InputError
-from scanline.core.grey_methods import GreyMethod
 from scanline.core.images import GreyScale, Window
-from scanline.core.options import Options
 from scanline.core.tables import validate
 from scanline.curate.entries import Header
 from scanline.curate.inspection import Grey, Inspected, inspect_all, inspect_image
-from scanline.curate.options import Repairs
+from scanline.curate.options import Reading
 
 SCAN = DataFrameSchema(
     {
@@ -54,23 +52,18 @@ SCAN = DataFrameSchema(
 )
 
 
-class ScanShard(Options):
+class ScanShard(Reading):
     """What the rule scan_files is told of one shard of a source's files."""
 
     folder: str = Field(description="Folder of the raw files, relative to the project.")
     shard: int = Field(ge=0, description="Number of the shard, from 0.")
     shards: int = Field(ge=1, description="How many there are.")
-    window_center_hu: float = Field(default=40, description="Middle of the grey values of DICOM images.")
-    window_width_hu: float = Field(default=80, gt=0, description="From their black to their white.")
-    grey_scale: GreyMethod = Field(default="window", description="By what values become grey.")
-    black_percentile: float = Field(default=0.5, ge=0, lt=100, description="Black, where percentiles are taken.")
-    white_percentile: float = Field(default=99.5, gt=0, le=100, description="White, where percentiles are taken.")
-    repairs: Repairs = ()
 
-    def scale(self) -> GreyScale:
-        """How values become grey."""
-        window = Window(self.window_center_hu, self.window_width_hu)
-        return GreyScale(self.grey_scale, window, self.black_percentile, self.white_percentile)
+
+def scale_of(reading: Reading) -> GreyScale:
+    """How values become grey."""
+    window = Window(reading.window_center_hu, reading.window_width_hu)
+    return GreyScale(reading.grey_scale, window, reading.black_percentile, reading.white_percentile)
 
 
 def scan_shard(files: pd.DataFrame, manifest: Path, options: ScanShard, threads: int | None = None) -> pd.DataFrame:
@@ -92,7 +85,7 @@ def scan_shard(files: pd.DataFrame, manifest: Path, options: ScanShard, threads:
     mine = files.sort_values("path").iloc[options.shard :: options.shards]
     folder = Path(options.folder)
     check_sizes(folder, mine, manifest)
-    inspect = partial(inspect_image, scale=options.scale(), repairs=options.repairs)
+    inspect = partial(inspect_image, scale=scale_of(options), repairs=options.repairs)
     found = inspect_all(inspect, folder, mine["path"].tolist(), "file", threads)
     check_hashes(folder, found, dict(zip(mine["path"], mine["sha256"], strict=True)), manifest)
     rows = [row for path, inspected in found.items() for row in _rows(path, inspected)]

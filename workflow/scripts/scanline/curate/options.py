@@ -18,6 +18,17 @@ Repairs = Annotated[
 ]
 
 
+class Reading(Options):
+    """How the files of a source are read to grey; `curated/reading.json` keeps it for each source of a study."""
+
+    window_center_hu: float = Field(default=40, description="Middle of the grey values of DICOM images.")
+    window_width_hu: float = Field(default=80, gt=0, description="From their black to their white.")
+    grey_scale: GreyMethod = Field(default="window", description="By what values become grey.")
+    black_percentile: float = Field(default=0.5, ge=0, lt=100, description="Black, where percentiles are taken.")
+    white_percentile: float = Field(default=99.5, gt=0, le=100, description="White, where percentiles are taken.")
+    repairs: Repairs = ()
+
+
 class PatientTable(Options):
     """A spreadsheet or CSV with one row a patient."""
 
@@ -117,8 +128,7 @@ class CurateOptions(Options):
 
     def of_scan(self) -> dict[str, Any]:
         """The options that the pixels are read by."""
-        names = {"window_center_hu", "window_width_hu", "grey_scale", "black_percentile", "white_percentile", "repairs"}
-        return self.model_dump(include=names)
+        return self.model_dump(include=set(Reading.model_fields))
 
 
 class CurateSource(Options):
@@ -133,3 +143,6 @@ class MergeSources(Options):
     """What the rule merge_sources is told."""
 
     labels: tuple[str, ...] = Field(min_length=1, description="The study's classes.")
+    reading: dict[str, Reading] = Field(
+        default_factory=dict, description="How each source's files are read, to be kept for prediction."
+    )

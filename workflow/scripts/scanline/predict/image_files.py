@@ -11,13 +11,37 @@ from numpy.typing import NDArray
 
 from scanline.acquire.manifest import LITTER
 from scanline.core.errors import InputError
-from scanline.core.images import ImageError, read_image
+from scanline.core.file_names import VOLUMES
+from scanline.core.images import ImageError, Window
+from scanline.core.slices import read_slices
+from scanline.curate.file_scan import scale_of
+from scanline.curate.inspection import inspect_image
+from scanline.curate.options import Reading
 
-# The usual suffixes of `core.images.FORMATS`. In a folder other files are no images; a file named by itself may have
-# any suffix, as its content tells what it is.
-SUFFIXES = frozenset(
-    {".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
+# The usual suffixes of `core.images.FORMATS` and of DICOM, beside those of volumes. In a folder other files are no
+# images; a file named by itself may have any suffix, as its content tells what it is.
+PICTURES = frozenset(
+    {
+        ".avif",
+        ".bmp",
+        ".dcm",
+        ".dicom",
+        ".gif",
+        ".jfif",
+        ".jpe",
+        ".jpeg",
+        ".jpg",
+        ".pbm",
+        ".pgm",
+        ".png",
+        ".pnm",
+        ".ppm",
+        ".tif",
+        ".tiff",
+        ".webp",
+    }
 )
+SUFFIXES = (*sorted(PICTURES), *VOLUMES)
 
 
 @dataclass(frozen=True)
@@ -84,12 +108,12 @@ def _text(name: str) -> str:
 
 def _images_in(folder: Path, given: Path) -> list[Path]:
     files = sorted(_walk(folder, (folder.resolve(),)))
-    images = [path for path in files if path.suffix.lower() in SUFFIXES]
+    images = [path for path in files if path.name.lower().endswith(SUFFIXES)]
     if not images:
         raise InputError(
             given,
             found=f"a folder of {len(files)} files, none of them an image" if files else "an empty folder",
-            expected=f"files that end in {', '.join(sorted(SUFFIXES))}",
+            expected=f"files that end in {', '.join(SUFFIXES)}",
             next_step="Name a folder with images, or the files themselves.",
         )
     return images
@@ -113,11 +137,33 @@ def _walk(folder: Path, holders: tuple[Path, ...]) -> Iterator[Path]:
             yield from _walk(path, (*holders, path.resolve()))
 
 
-def read_or_reason(path: Path) -> NDArray[np.uint8] | str:
-    """The grey image of a file, shape (height, width), or why it cannot be read."""
+def read_or_reason(path: Path, reading: Reading) -> list[NDArray[np.uint8]] | str:
+    """The grey images of a file, or why it cannot be read: decoded as curation and the pixel cache do it.
+
+    Args:
+        path: A picture, a DICOM file, or a volume.
+        reading: By what its values become grey, and what is mended of a picture.
+
+    Returns:
+        Each image or slice in the file's order, shape (height, width); or the reason.
+    """
     try:
-        return read_image(path)
+        found = inspect_image(path, scale_of(reading), reading.repairs)
+        if found.problem is not None:
+            return found.problem
+        wanted: list[tuple[int | None, Window | None]] = [(None, found.window)]
+        if found.frames:
+            wanted = [(number, frame.window) for number, frame in enumerate(found.frames)]
+        return list(read_slices(path, wanted, found.repairs))
     except ImageError as error:
         return str(error)
     except OSError as error:
         return error.strerror or str(error)
+
+
+def slices_of(file: ImageFile, images: int) -> list[ImageFile]:
+    """A file of one image as it is; one of several as so many, numbered from 0: knee.npy/000, knee.npy/001, ..."""
+    if images == 1:
+        return [file]
+    names = [f"{file.name}/{number:03d}" for number in range(images)]
+    return [ImageFile(name, f"{name}.png", file.path) for name in names]

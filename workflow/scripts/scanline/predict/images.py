@@ -5,6 +5,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,10 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from scanline.core.errors import InputError
+from scanline.core.file_names import is_volume
 from scanline.core.files import written_aside
 from scanline.core.log import progress
 from scanline.core.tables import write_table
-from scanline.predict.image_files import ImageFile, read_or_reason
+from scanline.curate.options import Reading
+from scanline.predict.image_files import ImageFile, read_or_reason, slices_of
 from scanline.predict.image_models import Answer, ImageModel
 from scanline.prepare.pixels import resize
 from scanline.train.device import choose_device
@@ -142,7 +146,7 @@ def device_named(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
 
 
 def predict_images(
-    files: Sequence[ImageFile], model: ImageModel, classes: tuple[str, ...], output: Path
+    files: Sequence[ImageFile], model: ImageModel, classes: tuple[str, ...], output: Path, reading: Reading
 ) -> Predictions:
     """Predict images, batch by batch, and write tables and pictures.
 
@@ -153,6 +157,7 @@ def predict_images(
         model: From `load_image_model`.
         classes: Its classes.
         output: Folder to write; see `check_output`.
+        reading: How the study reads its files.
 
     Returns:
         What was written.
@@ -161,26 +166,36 @@ def predict_images(
         InputError: If the only file cannot be read.
     """
     predictions = Predictions(output, classes)
-    batches = [files[start : start + BATCH_SIZE] for start in range(0, len(files), BATCH_SIZE)]
+    batches = _batches(files)
     shown: Iterable[Sequence[ImageFile]] = progress(batches, unit="batch") if len(files) > 1 else batches
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         for batch in shown:
-            read = pool.map(read_or_reason, [file.path for file in batch])
+            read = pool.map(partial(read_or_reason, reading=reading), [file.path for file in batch])
             intact: list[tuple[ImageFile, NDArray[np.uint8]]] = []
             for file, content in zip(batch, read, strict=True):
                 if isinstance(content, str):
                     predictions.rejects.append({"image": file.name, "reason": content})
                 else:
-                    intact.append((file, content))
+                    intact += zip(slices_of(file, len(content)), content, strict=True)
             if len(files) == 1 and not intact:
                 _refuse_only(files[0], predictions.rejects[0]["reason"])
-            if intact:
-                originals = [grey for _, grey in intact]
+            for start in range(0, len(intact), BATCH_SIZE):
+                shown_now = intact[start : start + BATCH_SIZE]
+                originals = [grey for _, grey in shown_now]
                 answers = model(np.stack([resize(grey, model.size_px) for grey in originals]), originals)
-                for (file, _), answer in zip(intact, answers, strict=True):
+                for (file, _), answer in zip(shown_now, answers, strict=True):
                     predictions.add(file, answer)
     predictions.write()
     return predictions
+
+
+def _batches(files: Sequence[ImageFile]) -> list[Sequence[ImageFile]]:
+    """Files that are read at once: a volume by itself, others as many as the model sees at once."""
+    batches: list[Sequence[ImageFile]] = []
+    for of_volumes, run in groupby(files, lambda file: is_volume(file.path)):
+        several, size = list(run), 1 if of_volumes else BATCH_SIZE
+        batches += [several[start : start + size] for start in range(0, len(several), size)]
+    return batches
 
 
 def _refuse_only(file: ImageFile, reason: str) -> None:

@@ -1,6 +1,6 @@
 """An image-level network as ONNX, checked against PyTorch, with a statement of what its input has to be."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,18 @@ from numpy.typing import NDArray
 
 from scanline.core.errors import InputError
 from scanline.core.files import sha256_of_file
+from scanline.core.images import EXIF_ORIENTATION, FIRST_FRAME, SIXTEEN_BITS
 from scanline.train.batches import normalise
 from scanline.train.torchvision_classifier import ClassifierSpec
 
 INPUT, OUTPUT = "images", "probabilities"
 OPSET = 18  # onnxruntime reads it from 1.14 on
 TOLERANCE = 1e-4  # of a probability: two libraries add up float32 in different orders
+REPAIR_STEPS = {
+    FIRST_FRAME: "of an animation, or of several pages, take the first",
+    EXIF_ORIENTATION: "turn the image upright as its EXIF orientation says",
+    SIXTEEN_BITS: "spread more than 8 bits a channel over 0 to 255, the image's least value to its largest",
+}
 WINDOW = ["window_center_hu", "window_width_hu"]
 
 
@@ -100,10 +106,20 @@ def windows_in(images: pd.DataFrame) -> list[dict[str, float]]:
     return [{name: float(row[name]) for name in WINDOW} for row in found.to_dict("records")]
 
 
-def describe_input(spec: ClassifierSpec, windows: Sequence[dict[str, float]]) -> dict[str, Any]:
-    """What has to be done with an image before the network sees it, in order, and what comes out."""
+def describe_input(
+    spec: ClassifierSpec, windows: Sequence[dict[str, float]], repairs: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
+    """What has to be done with an image before the network sees it, in order, and what comes out.
+
+    Args:
+        spec: Of the network.
+        windows: See `windows_in`.
+        repairs: What is mended of each source's pictures, as `scanline.core.images.REPAIRS` names it.
+    """
     size = spec.image_size_px
+    wanted = {name for names in repairs.values() for name in names}
     steps = [
+        *[step for name, step in REPAIR_STEPS.items() if name in wanted],
         "read the image as grey, 0 to 255; of DICOM the rescaled values, cut to the window and spread over 0 to 255",
         f"resize to {size} x {size} px, bilinear with antialiasing, whatever the aspect ratio; round to whole numbers",
         "divide by 255",
@@ -118,6 +134,7 @@ def describe_input(spec: ClassifierSpec, windows: Sequence[dict[str, float]]) ->
         "mean": list(spec.mean),
         "std": list(spec.std),
         "windows": list(windows),
+        "repairs": {source: list(names) for source, names in repairs.items()},
         "output": {"name": OUTPUT, "shape": ["images", len(spec.classes)], "type": "float32"},
         "classes": list(spec.classes),
         "classes_exclude_another": spec.output == "softmax",
