@@ -4,13 +4,13 @@ import pytest
 from curate_folders import LABELS, curate, image_bytes, labels_of, mask_bytes, raw_folder, textured_pixels  # noqa: F401
 
 from scanline.curate.entries import Box, Entry, LostLesion, Reject
-from scanline.curate.inspection import Grey, Inspected
+from scanline.curate.inspection import Inspected
 from scanline.curate.judge import Verdict
 from scanline.curate.lost_lesions import lesions_of_images, lesions_of_rows, widen_unknown
 from scanline.curate.options import CurateOptions
 
 BOX = Box("T", 1, 1, 4, 4)
-EMPTY, OUTLINED = (Inspected("x", (9, 9), grey=Grey(0, 0, 0, largest)) for largest in (0, 255))
+EMPTY, OUTLINED = (Inspected("x", (9, 9), is_positive=is_positive) for is_positive in (False, True))
 HAEMORRHAGE, OEDEMA = LABELS
 
 
