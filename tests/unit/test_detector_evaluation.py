@@ -225,7 +225,7 @@ def test_the_two_tables_of_images(study):
     )
 
     table = result.image_level
-    assert table.columns.tolist() == ["image", "patient", "truth", "predicted", "max_confidence", "subset"]
+    assert table.columns.tolist() == ["image", "patient", "cluster", "truth", "predicted", "max_confidence", "subset"]
     assert table["image"].is_unique
     assert not table["patient"].str.contains("patient").any()  # pseudonyms
     best = tables.detections.groupby("image_id")["score"].max()
