@@ -13,7 +13,7 @@ given they are turned back to the rows of the HDF5 file; where it is not they st
 done is noted in the rejects. Where the HDF5 files are there (`volumes`), images are the slices in them; where the
 authors' script has made DICOM files of them (`dicoms`), they are the images, and boxes are in their rows. fastMRI's own
 DICOM files are of other names, which nothing maps to those of the tables (github.com/microsoft/fastmri-plus, issue 8):
-they cannot be matched.
+they cannot be matched. The script writes the volume's name as PatientID: what patient_id then digests is a volume.
 """
 
 import csv
@@ -150,7 +150,7 @@ def _refuse_rows(
 def _match_dicoms(
     folder: Path, entries: Sequence[Entry], rejects: list[Reject], others: Sequence[str], options: Options
 ) -> Entries:
-    """Give each DICOM file of a volume that was read the boxes of its slice; two files of one slice are refused both."""
+    """Give each DICOM file of a volume that was read the boxes of its slice; two of one slice are both refused."""
     files: dict[tuple[str, int], list[str]] = {}
     for path in others:
         match = re.fullmatch(r"(.+)_(\d{3,})\.dcm", PurePosixPath(path).name)
