@@ -337,3 +337,40 @@ def test_rows_of_mrnet_without_a_stack_and_stacks_without_a_row_are_told(tmp_pat
     assert flow["noted_by_reason"]["listed_without_file"] == 2  # 0001 and 1130 have no axial stack
     assert flow["refused_rows_by_reason"] == {"rows_contradict": 2}
     assert truth(tables, "train/sagittal/0001/000") == {"tear": None}
+
+
+@pytest.mark.parametrize("rows", ["upside_down", "as_in_hdf5"])
+def test_fastmri_dicom_of_either_orientation_has_the_lesion_under_the_box(tmp_path, rows):
+    drawn = np.zeros((24, 32), np.int16)
+    drawn[1:7, 3:13] = 900  # as the radiologist saw it, upside down against the HDF5 file
+    stored = drawn if rows == "upside_down" else drawn[::-1]
+    for number, values in ((0, drawn * 0 + 5), (2, stored)):
+        content = dicom(values, SOPInstanceUID=f"1.2.{number}", InstanceNumber=number + 1, PatientID="file1")
+        write(tmp_path / f"dicom/file1/file1_{number:03d}.dcm", content)
+    write(tmp_path / "dicom/file9/file9_000.dcm", dicom(drawn, PatientID="file9"))
+    write(tmp_path / "list.csv", "file1\nfile2\n")
+    heading = "file,slice,study_level,x,y,width,height,label\n"
+    write(tmp_path / "knee.csv", heading + "file1,2,No,3,1,10,6,Tear\nfile1,9,No,3,1,10,6,Tear\n")
+    layout = {**FASTMRI, "volumes": None, "dicoms": "dicom", "dicom_rows": rows}
+    tables, flow = curated(tmp_path, "fastmri_plus", layout, **{**MR, "classes": {"Tear": "tear"}})
+    (box,) = tables.boxes.to_dict("records")
+    assert box["image_id"] == "src/dicom/file1/file1_002"
+    x, y, width, height = (int(box[side]) for side in ("x", "y", "width", "height"))
+    grey = next(read_slices(tmp_path / "dicom/file1/file1_002.dcm", [(None, Window(450, 900))])) > 0
+    assert grey[y : y + height, x : x + width].all()
+    assert grey.sum() == width * height
+    assert flow["labels"]["tear"] == {"positive": 1, "negative": 1, "unknown": 0}
+    assert flow["refused_by_reason"] == {"volume_not_listed": 1}
+    assert flow["refused_rows_by_reason"] == {"row_without_image": 1, "listed_without_file": 1}
+    assert tables.images["slice_index"].tolist() == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [({"dicoms": "dicom"}, "volumes or dicoms"), ({"volumes": None, "dicoms": "x"}, "no DICOM file of a slice")],
+)
+def test_a_wrong_layout_of_fastmri_dicom_is_told(tmp_path, change, found):
+    write(tmp_path / "list.csv", "file1\n")
+    write(tmp_path / "knee.csv", "file,slice,study_level,x,y,width,height,label\n")
+    with pytest.raises(InputError, match=found):
+        curated(tmp_path, "fastmri_plus", {**FASTMRI, **change}, **MR)

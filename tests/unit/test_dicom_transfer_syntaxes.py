@@ -4,9 +4,14 @@ import warnings
 from io import BytesIO
 from pathlib import Path
 
+import gdcm
 import numpy as np
 import pydicom
 import pytest
+import simplejpeg
+from pydicom.encaps import encapsulate
+from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1
+from source_folders import dicom
 
 from scanline.core.dicom import decode_dicom, frame_count, read_dicom, stored_values
 from scanline.core.images import ImageError, Window
@@ -86,6 +91,52 @@ def test_frames_of_a_compressed_file_are_those_of_the_whole():
     whole = stored_values(dataset)
     assert frame_count(dataset) == len(whole) == 15
     assert all(np.array_equal(stored_values(dataset, number), whole[number]) for number in (0, 7, 14))
+
+
+GREY = np.add.outer(np.arange(48), 4 * np.arange(40)).astype(np.uint8)  # smooth, so that lossy JPEG stays near
+
+
+def eight_bits(syntax: str, values: np.ndarray, stream: bytes | None = None) -> bytes:
+    """A file of 8 bits in a transfer syntax, its pixels these or an encoded stream."""
+    data = values.tobytes() if stream is None else encapsulate([stream])
+    fields = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "PixelRepresentation": 0, "PixelData": data}
+    return dicom(values, syntax=syntax, **fields)
+
+
+@pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, JPEGExtended12Bit])
+def test_grey_jpeg_of_8_bits_decodes(syntax):
+    stream = simplejpeg.encode_jpeg(np.ascontiguousarray(GREY[:, :, None]), quality=95, colorspace="GRAY")
+    assert stream.count(b"\xff\xc0") == 1  # the marker of a baseline frame
+    if syntax == JPEGExtended12Bit:
+        stream = stream.replace(b"\xff\xc0", b"\xff\xc1")  # extended sequential, Huffman (ITU-T T.81, Table B.1)
+    values = stored_values(read_dicom(eight_bits(syntax, GREY, stream)))
+    assert values.dtype == np.uint8
+    assert np.abs(values.astype(int) - GREY).max() <= 4
+
+
+@pytest.mark.parametrize(
+    ("syntax", "kind"), [(JPEGLossless, "JPEGLosslessProcess14"), (JPEGLosslessSV1, "JPEGLosslessProcess14_1")]
+)
+@pytest.mark.parametrize("bits", [8, 16])
+def test_jpeg_lossless_decodes_exactly(syntax, kind, bits, tmp_path):
+    plain = tmp_path / "plain.dcm"
+    values = GREY if bits == 8 else (GREY.astype(np.int16) * 37 - 900)
+    plain.write_bytes(eight_bits(ExplicitVRLittleEndian, values) if bits == 8 else dicom(values))
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(plain))
+    assert reader.Read()
+    change = gdcm.ImageChangeTransferSyntax()
+    change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, kind)))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer = gdcm.ImageWriter()
+    writer.SetFileName(str(tmp_path / "packed.dcm"))
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    assert writer.Write()
+    dataset = read_dicom((tmp_path / "packed.dcm").read_bytes())
+    assert dataset.file_meta.TransferSyntaxUID == syntax
+    assert np.array_equal(stored_values(dataset), values)
 
 
 @pytest.mark.parametrize("name", REFUSED)

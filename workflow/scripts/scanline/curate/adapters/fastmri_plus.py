@@ -11,15 +11,18 @@ what is kept together, and patient_id is null.
 
 Boxes were drawn on images turned upside down (the authors' fastmri_to_dicom.py flips rows). Where the images' size is
 given they are turned back to the rows of the HDF5 file; where it is not they stay as drawn. Which of the two was
-done is noted in the rejects. Where the HDF5 files are there (`volumes`), images are the slices in them.
+done is noted in the rejects. Where the HDF5 files are there (`volumes`), images are the slices in them; where the
+authors' script has made DICOM files of them (`dicoms`), they are the images, and boxes are in their rows. fastMRI's own
+DICOM files are of other names, which nothing maps to those of the tables (github.com/microsoft/fastmri-plus, issue 8):
+they cannot be matched. The script writes the volume's name as PatientID: what patient_id then digests is a volume.
 """
 
 import csv
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -51,6 +54,16 @@ class Options(BaseOptions):
         description="Folder of fastMRI's own HDF5 files, <volume>.h5, relative to the source's folder: every slice of a"
         " volume that was read is then an image with pixels. Null: tables alone.",
     )
+    dicoms: str | None = Field(
+        default=None,
+        description="Folder of DICOM files as the authors' fastmri_to_dicom.py writes them, <volume>_<slice>.dcm with"
+        " the slice from 0, in any folders below: every slice that is there is an image. Null: none.",
+    )
+    dicom_rows: Literal["upside_down", "as_in_hdf5"] = Field(
+        default="upside_down",
+        description="How rows lie in these files: upside_down as the script writes them unless told otherwise, and as"
+        " boxes were drawn; as_in_hdf5 where --flip_up_down was switched off: boxes are then turned.",
+    )
     clip_px: float = Field(
         default=1,
         ge=0,
@@ -61,7 +74,18 @@ class Options(BaseOptions):
     def _turned_with_pixels(self) -> Self:
         if self.volumes is not None and self.image_size_px is None:
             raise ValueError("image_size_px beside volumes, as boxes are turned to the rows of the HDF5 files by it")
+        if self.dicoms is not None and self.volumes is not None:
+            raise ValueError("volumes or dicoms, not both: they are the same images")
+        if self.dicoms is not None and self.dicom_rows == "as_in_hdf5" and self.image_size_px is None:
+            raise ValueError(
+                "image_size_px beside dicoms whose rows are as in the HDF5 files, as boxes are turned by it"
+            )
         return self
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether boxes are turned from the rows that they were drawn on to those of the HDF5 file."""
+        return self.image_size_px is not None and (self.dicoms is None or self.dicom_rows == "as_in_hdf5")
 
     @field_validator("volume")
     @classmethod
@@ -87,6 +111,8 @@ def match_frames(folder: Path, frames: Mapping[str, int], options: Options) -> E
         InputError: See `read_entries`; or if no HDF5 file is there.
     """
     entries, rejects, others = read_entries(folder, sorted(frames), options)
+    if options.dicoms is not None:
+        return _match_dicoms(folder, entries, rejects, others, options)
     if options.volumes is None:
         return entries, rejects, others
     files = {PurePosixPath(path).stem: path for path in others if _is_volume_file(path, options.volumes)}
@@ -107,8 +133,15 @@ def match_frames(folder: Path, frames: Mapping[str, int], options: Options) -> E
         for number in range(frames[path]) if frames[path] else [None]:
             own = tuple(boxes.get((volume, number), ())) if number is not None else ()
             found.append(Entry(path, None, volume, number, own, options.image_size_px, options.table, frame=number))
+    rejects += _refuse_rows(boxes, found, options) + _refuse_listed(folder, files, "HDF5", options)
+    return found, rejects, [path for path in others if path not in files.values()]
+
+
+def _refuse_rows(
+    boxes: Mapping[tuple[str | None, int | None], Sequence[Box]], found: Sequence[Entry], options: Options
+) -> list[Reject]:
     taken = {(entry.volume_id, entry.slice_index) for entry in found}
-    rejects += [
+    return [
         Reject(
             options.table,
             box.row,
@@ -121,12 +154,47 @@ def match_frames(folder: Path, frames: Mapping[str, int], options: Options) -> E
         if (volume, number) not in taken
         for box in own
     ]
-    rejects += [
-        Reject(options.file_list, row, "refused", "listed_without_file", f"{volume} has no HDF5 file")
+
+
+def _refuse_listed(folder: Path, volumes: Container[str], kind: str, options: Options) -> list[Reject]:
+    return [
+        Reject(options.file_list, row, "refused", "listed_without_file", f"{volume} has no {kind} file")
         for volume, row in _read_list(folder, options, []).items()
-        if volume not in files
+        if volume not in volumes
     ]
-    return found, rejects, [path for path in others if path not in files.values()]
+
+
+def _match_dicoms(
+    folder: Path, entries: Sequence[Entry], rejects: list[Reject], others: Sequence[str], options: Options
+) -> Entries:
+    """Give each DICOM file of a volume that was read the boxes of its slice; two of one slice are both refused."""
+    files: dict[tuple[str, int], list[str]] = {}
+    for path in others:
+        match = re.fullmatch(r"(.+)_(\d{3,})\.dcm", PurePosixPath(path).name)
+        if match is not None and (not options.dicoms or path.startswith(f"{options.dicoms}/")):
+            files.setdefault((match[1], int(match[2])), []).append(path)
+    if not files:
+        raise InputError(
+            folder / str(options.dicoms),
+            found="no DICOM file of a slice",
+            expected="files such as file1000001_000.dcm",
+            next_step="Bring them, or take layout.dicoms out of the study file.",
+        )
+    boxes = {(entry.volume_id, entry.slice_index): entry.boxes or () for entry in entries}
+    read = {str(entry.volume_id) for entry in entries}
+    found: list[Entry] = []
+    for (volume, number), paths in sorted(files.items()):
+        if volume not in read or len(paths) > 1:
+            reason = "volume_not_listed" if volume not in read else "slice_twice"
+            detail = f"nobody says that {volume} was read" if volume not in read else f"{len(paths)} files of the slice"
+            rejects += [Reject(path, None, "refused", reason, detail) for path in paths]
+            continue
+        own = tuple(boxes.get((volume, number), ()))
+        found.append(Entry(paths[0], None, volume, number, own, options.image_size_px, options.table))
+    there = {volume for volume, _ in files}
+    rejects += _refuse_rows(boxes, found, options) + _refuse_listed(folder, there, "DICOM", options)
+    taken = {path for paths in files.values() for path in paths}
+    return found, rejects, [path for path in others if path not in taken]
 
 
 def _is_volume_file(path: str, folder: str) -> bool:
@@ -181,6 +249,8 @@ def read_entries(folder: Path, files: Sequence[str], options: Options) -> Entrie
 
 
 def _note_of_orientation(options: Options) -> tuple[str, str]:
+    if options.dicoms is not None and not options.is_turned:
+        return "boxes_as_drawn", "boxes stay as drawn: the rows of the DICOM files are upside down as theirs were"
     if options.image_size_px is None:
         return "boxes_upside_down", "boxes stay as drawn, on images turned upside down: their height is not given"
     height = options.image_size_px[1]
@@ -292,7 +362,7 @@ def _read_box(cells: dict[str, str], row: int, options: Options, rejects: list[R
         before, after = (", ".join(f"{value:g}" for value in box) for box in (drawn, (x, y, width, height)))
         detail = f"x, y, width, height {before} cut at the edge: {after}"
         rejects.append(Reject(options.table, row, "repaired", "box_clipped", detail))
-    if options.image_size_px is not None:
+    if options.is_turned and options.image_size_px is not None:
         y = options.image_size_px[1] - y - height
     return Box(label, x, y, width, height, row)
 
