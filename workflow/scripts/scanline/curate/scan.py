@@ -25,6 +25,7 @@ from scanline.curate.entries import (
     SizeAdapter,
 )
 from scanline.curate.file_scan import ScanShard, check_complete, check_hashes, check_sizes, inspected_of, scan_shard
+from scanline.curate.header_patients import match_header_patients
 from scanline.curate.inspection import Inspected, inspect_all, inspect_file
 from scanline.curate.judge import Verdict, judge
 from scanline.curate.label_table import merge_labels, read_label_table
@@ -141,10 +142,11 @@ def _read_entries(source: _Source, adapter: AnyAdapter, scanned: Mapping[str, In
         entries, rejects, others = adapter.match_sizes(source.folder, sizes, layout)
     else:
         entries, rejects, others = adapter.read_entries(source.folder, files, layout)
+    entries, shared = match_header_patients(entries, headers, source.options.same_patient_id)
     entries = [_with_header(entry, headers.get(entry.path)) for entry in entries]
     entries, notes = order_slices(entries, headers)
     apart = [one for entry in entries for one in _by_frame(entry, scanned.get(entry.path))]
-    return apart, [*rejects, *notes], others
+    return apart, [*rejects, *shared, *notes], others
 
 
 def _with_header(entry: Entry, header: Header | None) -> Entry:
