@@ -352,3 +352,38 @@ def test_tables_in_a_folder_of_their_own_are_no_volume(folder):
     layout = {"annotations": ["tables/boxes.csv"], "key": "tables/key.csv"}
     _, flow = curated(folder, "mdai", layout, **OPTIONS)
     assert (flow["images"], flow["boxes"], flow["other"], flow["refused"]) == (8, 1, 2, 0)
+
+
+def write_knees(folder, **patients):
+    for place, (name, patient) in enumerate(patients.items()):
+        for number in (1, 2):
+            content = slice_of(number, number, f"1.{place}", shift=20 * place, PatientID=patient)
+            write(folder / name.replace("_", "-") / f"IM{number}.dcm", content)
+
+
+def knees(folder, **changes):
+    tables, _ = curated(folder, "dicom_series", {"volume": "(?P<patient>n-.+)"}, **OPTIONS, **changes)
+    notes = tables.rejects[tables.rejects["reason"] == "patient_id_shared"]
+    return tables.images.drop_duplicates("volume_id").set_index("volume_id")["patient_id"], notes
+
+
+def test_folders_whose_headers_name_one_patient_are_noted(tmp_path):
+    write_knees(tmp_path, n_1="ZZ7", n_2="ZZ8", n_3="ZZ7", n_4=None)
+    patients, notes = knees(tmp_path)
+    assert patients.tolist() == ["src:n-1", "src:n-2", "src:n-3", "src:n-4"]
+    (note,) = notes.to_dict("records")
+    assert (note["path"], note["action"]) == ("n-1/IM1.dcm", "noted")
+    assert "in 2 folders: n-1, n-3" in note["detail"]
+    assert digest_of_identifier("ZZ7") in note["detail"]
+    assert "ZZ7" not in note["detail"]
+
+
+def test_folders_of_one_patient_are_tied_where_the_source_says_so(tmp_path):
+    write_knees(tmp_path, n_1="ZZ7", n_2="ZZ8", n_3="ZZ7", n_4=None)
+    patients, notes = knees(tmp_path, same_patient_id="tie")
+    first, second = (f"src:{digest_of_identifier(patient)}" for patient in ("ZZ7", "ZZ8"))
+    assert patients.tolist() == [first, second, first, "src:n-4"]
+    assert len(notes) == 1
+    write(tmp_path / "n-2/IM3.dcm", slice_of(3, 3, "1.1", shift=20, PatientID="ZZ7"))  # n-2 has files of both
+    patients, notes = knees(tmp_path, same_patient_id="tie")
+    assert patients.tolist() == [min(first, second)] * 3 + ["src:n-4"]

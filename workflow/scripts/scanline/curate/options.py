@@ -85,6 +85,12 @@ class CurateOptions(Options):
         description="Sources that name the same numbering share their patients: equal ids are one patient, never"
         " parted. Null: the source numbers its own.",
     )
+    same_patient_id: Literal["note", "tie"] = Field(
+        default="note",
+        description="What is done where the layout tells several patients apart and their DICOM headers name the same"
+        " PatientID. note: the rejects say so, as anonymisation often writes one PatientID into all files. tie: they"
+        " are one patient, also with those of other sources of the same patient_numbering.",
+    )
     window_center_hu: float = Field(
         default=40, description="Middle of the grey values of DICOM images, in HU (modality values if not CT)."
     )

@@ -25,6 +25,7 @@ from scanline.curate.entries import (
     SizeAdapter,
 )
 from scanline.curate.file_scan import ScanShard, check_complete, check_hashes, check_sizes, inspected_of, scan_shard
+from scanline.curate.header_patients import match_header_patients
 from scanline.curate.inspection import Inspected, inspect_all, inspect_file
 from scanline.curate.judge import Verdict, judge
 from scanline.curate.label_table import merge_labels, read_label_table
@@ -142,11 +143,12 @@ def _read_entries(source: _Source, adapter: AnyAdapter, scanned: Mapping[str, In
         entries, rejects, others = adapter.match_sizes(source.folder, sizes, layout)
     else:
         entries, rejects, others = adapter.read_entries(source.folder, files, layout)
+    entries, shared = match_header_patients(entries, headers, source.options.same_patient_id)
     entries = [_with_header(entry, headers.get(entry.path)) for entry in entries]
     entries = [one for entry in entries for one in _by_frame(entry, scanned.get(entry.path))]
     entries, notes = order_slices(entries, [_order_header(entry, scanned) for entry in entries])
     entries, refused = refuse_other_grids(entries, scanned)
-    return entries, [*rejects, *notes, *refused], others
+    return entries, [*rejects, *shared, *notes, *refused], others
 
 
 def _with_header(entry: Entry, header: Header | None) -> Entry:
