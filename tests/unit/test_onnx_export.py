@@ -70,7 +70,7 @@ def test_the_rule_writes_network_and_statement(tmp_path, monkeypatch):
     assert (statement["classes"], statement["classes_exclude_another"]) == (list(CLASSES), True)
     assert statement["windows"] == []
     assert statement["repairs"] == {"internal": ["exif_orientation", "first_frame"], "external": []}
-    assert [step for step in statement["steps"][:3]] == [
+    assert statement["steps"][:3] == [
         "of an animation, or of several pages, take the first",
         "turn the image upright as its EXIF orientation says",
         statement["steps"][2],
