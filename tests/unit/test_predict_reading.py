@@ -8,6 +8,7 @@ from source_folders import dicom
 import scanline.predict.images as module
 from scanline.core.errors import InputError
 from scanline.core.files import write_json
+from scanline.curate.file_scan import scale_of
 from scanline.curate.inspection import inspect_image
 from scanline.curate.options import Reading
 from scanline.predict.image_files import ImageFile, find_images, read_or_reason
@@ -19,6 +20,7 @@ from scanline.prepare.pixels import load_file
 WEB = Reading(repairs=("exif_orientation", "first_frame", "sixteen_bits"))
 MR = Reading(grey_scale="percentiles", black_percentile=1, white_percentile=99)
 PIXELS = np.add.outer(np.arange(24) * 6, np.arange(40) * 2).astype(np.uint8)
+RAMP = np.add.outer(np.arange(12) * 9, np.arange(16) * 4).astype(np.int16)
 VOLUME = (np.random.default_rng(2).normal(300, 90, (20, 12, 16))).astype(np.float32)
 
 
@@ -31,7 +33,9 @@ def turned(path):
 
 def study(tmp_path, **sources):
     """The model.pt of a results folder whose sources are read so."""
-    write_json(tmp_path / "s/curated/reading.json", {name: one.model_dump(mode="json") for name, one in sources.items()})
+    write_json(
+        tmp_path / "s/curated/reading.json", {name: one.model_dump(mode="json") for name, one in sources.items()}
+    )
     return tmp_path / "s/models/grouped/classify/net/seed1/model.pt"
 
 
@@ -56,21 +60,18 @@ def test_what_training_accepts_by_a_repair_is_read_and_else_a_reason(tmp_path):
 
 def test_every_slice_is_what_the_pixel_cache_holds(tmp_path):
     np.save(tmp_path / "knee.npy", VOLUME)
-    dicom(tmp_path / "one.dcm")
-    for name in ("knee.npy", "one.dcm"):
-        found = inspect_image(tmp_path / name, module_scale(MR))
+    low = RAMP // 2
+    (tmp_path / "one.dcm").write_bytes(dicom(RAMP, PhotometricInterpretation="MONOCHROME1"))
+    frames = np.stack([RAMP, low]).astype("<i2").tobytes()
+    (tmp_path / "two.dcm").write_bytes(dicom(RAMP, NumberOfFrames=2, PixelData=frames))
+    for name, count in {"knee.npy": 20, "one.dcm": 1, "two.dcm": 2}.items():
+        found = inspect_image(tmp_path / name, scale_of(MR))
         frames = found.frames or (found,)
         wanted = [(number if found.frames else None, frame.window) for number, frame in enumerate(frames)]
         expected = load_file(tmp_path / name, 8, wanted)
         slices = read_or_reason(tmp_path / name, MR)
-        assert len(slices) == len(frames)
+        assert len(slices) == len(frames) == count
         assert all(np.array_equal(module.resize(one, 8), cached) for one, cached in zip(slices, expected, strict=True))
-
-
-def module_scale(reading):
-    from scanline.curate.file_scan import scale_of
-
-    return scale_of(reading)
 
 
 class Mean:
