@@ -30,14 +30,13 @@ def main() -> None:
     args = parser.parse_args()
     files = find_images(args.images)
     check_output(args.output, args.images)
-    device = device_named(args.device)
     be_deterministic(torch.get_num_threads())
     kind = read_kind(args.model)
     rules = read_rules(kind.name, kind.classes, args.operating_point, args.model)
     reading = read_study_reading(args.reading, args.model, args.source, [file.path for file in files])
-    model = load_image_model(args.model, kind, rules, device)
+    model = load_image_model(args.model, kind, rules, device_named(args.device))
     predictions = predict_images(files, model, kind.classes, args.output, reading)
-    is_single = args.images[0].is_file() and predictions.images == 1
+    is_single = len(files) == predictions.images == 1 and args.images[0].is_file()
     print(predictions.as_json(args.images[0]) if is_single else predictions.in_one_line())
     predictions.require_all()
 
