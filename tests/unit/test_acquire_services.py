@@ -247,6 +247,15 @@ def test_a_drive_folder_is_listed_once_and_its_list_recorded(drive, monkeypatch)
     )
 
 
+def test_files_of_one_name_in_a_drive_folder_are_refused(drive):
+    link = '<a href="https://drive.google.com/file/d/{}/view">a b.png</a>'
+    page = f"<html><title>heads</title>{link.format(DRIVE_ID)}{link.format(DRIVE_ID[::-1])}</html>".encode()
+    drive.pages["/drive.google.com/embeddedfolderview"] = lambda query, headers: (200, {}, page)
+    told = refusal(source(method="gdrive", folder="folder_id_of_heads_0123456789"))
+    assert "found 1 names that several files of the folder share, first 'a b.png'" in told
+    assert "acquire.files" in told
+
+
 def test_gdown_writes_nothing_to_the_home_folder(drive, tmp_path):
     drive.pages["/drive.google.com/uc"] = lambda query, headers: (
         200,

@@ -340,11 +340,14 @@ def test_the_scripts_run_and_bad_input_is_one_line(raw, tmp_path):
     merged = [part for name in names for part in (f"--merged-{name}", str(tmp_path / f"m/{name}.parquet"))]
     merge_command = [sys.executable, str(scripts / "merge_sources.py"), "--files", str(tmp_path / "files.parquet")]
     merge_command += [*outputs, *merged, "--flow", str(tmp_path / "flow.json")]
-    merge_command += ["--options", json.dumps({"labels": LABELS})]
+    merge_command += ["--reading", str(tmp_path / "reading.json")]
+    merge_command += ["--options", json.dumps({"labels": LABELS, "reading": {"src": {"repairs": ["first_frame"]}}})]
     subprocess.run(merge_command, check=True, env=environment, capture_output=True)
     thumbnails = read_table(tmp_path / "m/thumbnails.parquet", THUMBNAILS)
     assert thumbnails["image_id"].tolist() == ["src/SubdatasetC_PNG/set/image1/0001_00"]
     flow = json.loads((tmp_path / "flow.json").read_text())["sources"]["src"]
+    reading = json.loads((tmp_path / "reading.json").read_text())
+    assert (reading["src"]["repairs"], reading["src"]["window_width_hu"]) == (["first_frame"], 80)
     assert (flow["files"], flow["images"], flow["refused"]) == (6, 1, 3)
     options["curate"] = OPTIONS | {"classes": {}}
     wrong = subprocess.run([*curate_command, json.dumps(options)], env=environment, capture_output=True, text=True)

@@ -13,7 +13,7 @@ from scanline.evaluate.frozen_rules import read_rules
 from scanline.predict.image_files import find_images
 from scanline.predict.image_models import load_image_model, read_kind
 from scanline.predict.images import check_output, device_named, predict_images
-from scanline.predict.study_reading import holds_values, read_study_reading
+from scanline.predict.study_reading import read_study_reading
 from scanline.train.device import be_deterministic
 
 
@@ -30,15 +30,13 @@ def main() -> None:
     args = parser.parse_args()
     files = find_images(args.images)
     check_output(args.output, args.images)
-    device = device_named(args.device)
     be_deterministic(torch.get_num_threads())
     kind = read_kind(args.model)
     rules = read_rules(kind.name, kind.classes, args.operating_point, args.model)
-    values = [file.path for file in files if holds_values(file.path)]
-    reading = read_study_reading(args.reading, args.model, args.source, values)
-    model = load_image_model(args.model, kind, rules, device)
+    reading = read_study_reading(args.reading, args.model, args.source, [file.path for file in files])
+    model = load_image_model(args.model, kind, rules, device_named(args.device))
     predictions = predict_images(files, model, kind.classes, args.output, reading)
-    is_single = len(args.images) == 1 and args.images[0].is_file() and predictions.images == 1
+    is_single = len(files) == predictions.images == 1 and args.images[0].is_file()
     print(predictions.as_json(args.images[0]) if is_single else predictions.in_one_line())
     predictions.require_all()
 

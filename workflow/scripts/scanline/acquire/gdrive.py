@@ -1,5 +1,6 @@
 """Shared files of Google Drive: gdown finds their links, the common download fetches them."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def _listing(options: GdriveSource, folder_id: str) -> list[DriveFile]:
 
 
 def _list_folder(folder_id: str, where: str) -> dict[str, str]:
-    """Path below the folder to id, of all files in it."""
+    """Path below the folder to id, of all files in it; two files of one path are an error, as one would be lost."""
     try:
         found = gdown.download_folder(
             id=folder_id, skip_download=True, quiet=True, use_cookies=False, timeout=TIMEOUT_SECONDS
@@ -68,7 +69,16 @@ def _list_folder(folder_id: str, where: str) -> dict[str, str]:
         raise InputError(
             where, found=f"no list of its files ({type(error).__name__})", expected="a shared folder", next_step=ADVICE
         ) from error
-    return {file.path: file.id for file in found if not isinstance(file, str)}
+    files = [file for file in found if not isinstance(file, str)]
+    twice = [path for path, count in Counter(file.path for file in files).items() if count > 1]
+    if twice:  # Drive allows it, a folder on disk does not
+        raise InputError(
+            where,
+            found=f"{len(twice)} names that several files of the folder share, first {twice[0]!r}",
+            expected="a name of its own for each file",
+            next_step="Rename them in Drive, or name the files by their ids under acquire.files.",
+        )
+    return {file.path: file.id for file in files}
 
 
 def _request(file: DriveFile) -> Callable[[], Request]:

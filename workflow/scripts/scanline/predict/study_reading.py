@@ -19,11 +19,14 @@ def holds_values(path: Path) -> bool:
     """Whether a file is a volume or DICOM, whose values become grey by a window or by percentiles."""
     if is_volume(path):
         return True
-    with path.open("rb") as file:
-        return is_dicom(file.read(MAGIC_PLACE + len(MAGIC)))
+    try:
+        with path.open("rb") as file:
+            return is_dicom(file.read(MAGIC_PLACE + len(MAGIC)))
+    except OSError:
+        return False  # a reject of the prediction, which tells why
 
 
-def read_study_reading(path: Path | None, model: Path, source: str | None, with_values: Sequence[Path]) -> Reading:
+def read_study_reading(path: Path | None, model: Path, source: str | None, files: Sequence[Path]) -> Reading:
     """Read how a study's sources are read.
 
     Args:
@@ -31,7 +34,7 @@ def read_study_reading(path: Path | None, model: Path, source: str | None, with_
             stands, and without one no picture is repaired, and a warning says so.
         model: The model.pt.
         source: The source whose way counts; None where all sources share it in what matters.
-        with_values: Those files to read that `holds_values`.
+        files: What is to be read. Of pictures the repairs matter, and of those that `holds_values` the grey scale.
 
     Returns:
         How to read.
@@ -40,7 +43,7 @@ def read_study_reading(path: Path | None, model: Path, source: str | None, with_
         InputError: If the file is none, has no such source, its sources differ and none is named, or there is no such
             file and the window of DICOM images or volumes is unknown.
     """
-    found = path or _beside(model)
+    found, with_values = path or _beside(model), [file for file in files if holds_values(file)]
     if found is None:
         if source is not None or with_values:
             raise InputError(
