@@ -60,4 +60,4 @@ def weigh_images(labels: Path, split: Path, classes: Sequence[str], image_ids: N
         InputError: If no training image shows a class.
     """
     _, table = weigh_labels(read_table(labels)[["image_id", *classes]], read_table(split))
-    return torch.tensor(table.set_index("image_id")["weight"].loc[image_ids].to_numpy(dtype=np.float64))
+    return torch.tensor(table.set_index("image_id")["weight"].loc[list(image_ids)].to_numpy(dtype=np.float64))

@@ -87,7 +87,10 @@ def _fit_positions(model: nn.Module, pretrained: Mapping[str, torch.Tensor]) -> 
     """
     if not isinstance(model, VisionTransformer) or "encoder.pos_embedding" not in pretrained:
         return pretrained
-    return interpolate_embeddings(model.image_size, model.patch_size, OrderedDict(pretrained))
+    fitted: Mapping[str, torch.Tensor] = interpolate_embeddings(
+        model.image_size, model.patch_size, OrderedDict(pretrained)
+    )
+    return fitted
 
 
 def _parent_of(model: nn.Module, name: str) -> tuple[nn.Module, str]:

@@ -7,7 +7,7 @@
 
 MD.ai was given anonymised files, so that the UIDs of its export are not those of the files at hand: the key tells the
 instance number of each within its volume. A slice that the key lists was looked at; of any other nothing is known,
-unless its volume is not listed either and `unlisted` says otherwise. Of a box whose UID names no slice, the volume is
+unless `unlisted` says otherwise. Of a box whose UID names no slice, the volume is
 told by the annotations' own column or by the key: none of its slices without a box is then known to be without one.
 """
 
@@ -55,7 +55,7 @@ class Options(BaseOptions):
     volume: VolumePattern = ".+"
     columns: Columns = Field(default=Columns(), description="What the tables' columns are called.")
     unlisted: Literal["unknown", "negative"] = Field(
-        default="unknown", description="What a slice is taken for whose volume the key does not list."
+        default="unknown", description="What a slice without a box is taken for that the key does not list."
     )
 
 
@@ -128,18 +128,18 @@ def _check_overlap(folder: Path, options: Options, tables: _Tables, volumes: Map
 
 
 def _entries_of(volumes: Mapping[str, Volume], options: Options, tables: _Tables) -> list[Entry]:
-    """Every slice: read if the key lists it, unknown if it lists others of its volume, else as `unlisted` says."""
+    """Every slice: read if the key lists it, else as `unlisted` says."""
     entries = []
     for volume in volumes.values():
         is_listed = volume.name in tables.volumes
         for path, number in volume.paths.items():
             place = (volume.name, NO_NUMBER if number is None else number)
-            was_read = (
-                place in tables.rows or place in tables.ambiguous if is_listed else options.unlisted == "negative"
-            )
-            if is_listed and not was_read:
+            is_found = place in tables.rows or place in tables.ambiguous
+            was_read = is_found or (options.unlisted == "negative" and not (is_listed and number is None))
+            if is_listed and not is_found:
                 which = "a slice without InstanceNumber" if number is None else f"slice {number}"
-                detail = f"{which} of {volume.name}, of which the key lists others: unknown"
+                taken = "without a box" if was_read else "unknown"
+                detail = f"{which} of {volume.name}, of which the key lists others: {taken}"
                 tables.rejects.append(Reject(path, None, "noted", "not_in_key", detail))
             boxes = tuple(tables.boxes.get(place, ())) if was_read else None
             entry = Entry(path, volume.patient, volume.name, None, boxes)
