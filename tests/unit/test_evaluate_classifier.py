@@ -417,7 +417,7 @@ def write_inputs(folder):
     scores.to_parquet(folder / "scores.parquet", index=False)
     images.to_parquet(folder / "images.parquet", index=False)
     write_table(NO_BOXES, folder / "boxes.parquet", BOXES)
-    split = scores[["image_id", "subset"]].assign(group_id=names, dropped_by=None, reason=None)
+    split = scores[["image_id", "subset"]].assign(group_id=names, dropped_by=None, reason=None)[list(SPLIT.columns)[:5]]
     write_table(split, folder / "split.parquet", SPLIT)
     np.savez(folder / "cams.npz", image_id=np.array([], str), cam=np.zeros((0, 4, 4), np.float16))
 

@@ -34,6 +34,7 @@ def make_run(folder, labels, **data):
     history = pd.DataFrame({"epoch": [1, 2], "train_loss": [0.7, 0.5], "val_loss": [0.6, 0.65]})
     history.to_csv(folder / "history.csv", index=False)
     write_json(folder / "run.json", {"best_epoch": 1})
+    del tables["split"]
     inputs = {name: outputs[name] for name in ("metrics", "curves", "per_image")} | tables
     inputs |= {"history": folder / "history.csv", "run": folder / "run.json"}
     return inputs | {name: files[name] for name in ("pixels", "index")}

@@ -380,7 +380,7 @@ def test_inputs_without_an_image_are_one_line(tmp_path):
     with pytest.raises(InputError, match="an empty folder"):
         find_images([tmp_path])
     (tmp_path / "table.csv").write_text("")
-    with pytest.raises(InputError, match=r"1 files, none of them an image; expected files that end in \.bmp"):
+    with pytest.raises(InputError, match=r"1 files, none of them an image; expected files that end in \.avif"):
         find_images([tmp_path])
     (tmp_path / "back").symlink_to(tmp_path)
     with pytest.raises(InputError, match="a link back"):
