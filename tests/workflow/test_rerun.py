@@ -522,7 +522,7 @@ def test_a_run_added_trains_itself_alone(unchanged, all_jobs, task, model, seed)
         f"evaluate_{scorer}",
         f"plot_{scorer}",
     }
-    compared = {"classify": ["compare_splits"], "detect": ["compare_detectors", "compare_seeds"]}
+    compared = {"classify": ["compare_splits", "compare_seeds"], "detect": ["compare_detectors", "compare_seeds"]}
     shared = {"compare_tasks", *PAGES, *compared.get(task, ["compare_seeds"])}
     assert planned - own == and_followers(all_jobs, shared)
 

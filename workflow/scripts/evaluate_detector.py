@@ -31,16 +31,14 @@ def main() -> None:
     )
     write_json(args.operating_point, fit_on_val(tables, options).as_json())
     write_json(args.volume_operating_point, fit_volumes_on_val(tables, options).as_json())
-    points = read_detector_point(args.operating_point), read_volume_points(args.volume_operating_point)
-    result = evaluate_detector(tables, options, *points)
+    point = read_detector_point(args.operating_point)
+    result = evaluate_detector(tables, options, point, read_volume_points(args.volume_operating_point))
     made = (result.curves, result.boxes, result.image_level, result.volume_level)
     for name, table in zip(TABLES, (*made, result.detections, result.image_level, result.volume_level), strict=True):
         write_table(table, getattr(args, name))
     write_json(args.metrics, result.metrics)
     test, first = result.metrics["subsets"]["test"], options.boxes.headline
-    values = [test["metrics"][first], test["yes_or_no"]["image"]["any_class"]["metrics"]["f1"]]
-    shown = ", ".join("undefined" if one["value"] is None else f"{one['value']:.4f}" for one in values)
-    logger.info("test: %d images, %s, F1 of images: %s", test["images"], first, shown)
+    logger.info("test: %d images, %s %s", test["images"], first, test["metrics"][first]["value"])
 
 
 if __name__ == "__main__":

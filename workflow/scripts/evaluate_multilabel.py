@@ -34,12 +34,10 @@ def main() -> None:
     write_table(result.curves, args.curves)
     write_json(args.metrics, result.metrics)
     test = result.metrics["subsets"]["test"]
-    shown = {"mean AUROC": test["averages"]["macro"]["auroc"], "exact match": test["metrics"]["exact_match"]}
-    values = ", ".join(
-        f"{name} {'undefined' if metric['value'] is None else format(metric['value'], '.4f')}"
-        for name, metric in shown.items()
-    )
-    logger.info("test: %d images of %d patients, %s", test["images"], test["patients"], values)
+    shown = (test["averages"]["macro"]["auroc"]["value"], test["metrics"]["exact_match"]["value"])
+    values = ["undefined" if value is None else f"{value:.4f}" for value in shown]
+    message = "test: %d images of %d patients, mean AUROC %s, exact match %s"
+    logger.info(message, test["images"], test["patients"], *values)
 
 
 if __name__ == "__main__":
