@@ -26,7 +26,7 @@ help: ## Show this list
 install: $(INSTALLED) ## Install the locked packages into .venv, and run nothing
 
 # Networks as small as the demo's train faster side by side, with a core each, than one by one with all of them.
-demo: $(INSTALLED) ## Run the whole workflow, five studies, on phantom data in eight minutes
+demo: $(INSTALLED) ## Run the whole workflow, five studies, on phantom data in about ten minutes
 	$(SNAKEMAKE) --max-threads 1 default ich_detection meniscus ct_hematoma chestxray14 --config preset=demo
 	@echo "The reports: $(CURDIR)/results/demo/report.html, and report.html in a folder for each study beside it"
 
