@@ -213,7 +213,7 @@ class Engine(ABC):
         seconds = time.monotonic() - seconds
         self.model.eval()
         with torch.no_grad():
-            measured = self.processes.from_first(self._measure() if self.processes.is_first else {})
+            measured = self.processes.from_first(self._measure(train_loss) if self.processes.is_first else {})
         self.progress.diverged = not all(math.isfinite(value) for value in measured.values())
         if self.progress.diverged:
             self._tell_divergence(epoch, measured)
@@ -240,10 +240,12 @@ class Engine(ABC):
             seen / seconds,
         )
 
-    def _measure(self) -> dict[str, float]:
-        """Columns of the history; the criterion alone, NaN, of a network whose weights are not all finite."""
-        held = [value.isfinite().all() for value in self.kept.state_dict().values() if value.is_floating_point()]
-        return self.validate() if torch.stack(held).all() else {self.criterion: math.nan}
+    def _measure(self, train_loss: float) -> dict[str, float]:
+        """Columns of the history; the criterion alone, NaN, of a network whose training loss is not finite.
+
+        Weights may be: PyTorch leaves the gradient of those that saw nothing but padding undefined in bfloat16.
+        """
+        return self.validate() if math.isfinite(train_loss) else {self.criterion: math.nan}
 
     def _tell_divergence(self, epoch: int, measured: dict[str, float]) -> None:
         found = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in measured.items())
